@@ -1,0 +1,240 @@
+//! The typed client of a device's HTTP interface.
+//!
+//! It speaks to a device in the same process (its router, no port and no token) or to one at an address (HTTP and a device token) in the
+//! same words. Every call has a time limit but the event stream, whose silence the reader watches ([`crate::events::SILENCE`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use eventsource_stream::Eventsource as _;
+use futures::stream::{BoxStream, StreamExt as _};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tower::ServiceExt as _;
+
+use crate::events::DeviceEvent;
+use crate::inbox::InboxPage;
+use crate::messages::{Message, SendMessage};
+use crate::problem::Problem;
+use crate::state::{ClaimDecision, DeviceState, PairRequest};
+use crate::token::TokenSigner;
+
+/// How long a call may take. A call that waits on purpose adds its own time.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to open: a pod that is gone must not hold a caller.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest answer that is read whole, in bytes.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// A client of one device.
+#[derive(Clone)]
+pub struct DeviceClient(Transport);
+
+#[derive(Clone)]
+enum Transport {
+    InProcess(Router),
+    Http {
+        client: hyper_util::client::legacy::Client<HttpConnector, Body>,
+        base: Uri,
+        uid: Arc<str>,
+        signer: TokenSigner,
+    },
+}
+
+/// A call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The device cannot be reached.
+    #[error("the device cannot be reached")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The device did not answer in time.
+    #[error("the device did not answer within {0:?}")]
+    Timeout(Duration),
+    /// The device refused, and said why.
+    #[error("the device refused: {0}")]
+    Refused(Problem),
+    /// The device does not know this caller: its address may belong to another device by now.
+    #[error("the device does not accept this caller's token")]
+    Unauthorized,
+    /// The answer is not of the form that was expected.
+    #[error("the device's answer cannot be read")]
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl DeviceClient {
+    /// A client of a device in this process.
+    pub fn in_process(router: Router) -> Self {
+        Self(Transport::InProcess(router))
+    }
+
+    /// A client of the device at `base` (`http://ADDRESS:PORT`), with tokens for its UID.
+    pub fn http(base: Uri, uid: &str, signer: TokenSigner) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+        Self(Transport::Http { client, base, uid: uid.into(), signer })
+    }
+
+    /// Passes a request on and the answer back, both as streams. The request's path and query are kept, its credentials are not.
+    ///
+    /// # Errors
+    /// When the device cannot be reached. An error answer is an `Ok` here.
+    pub async fn forward(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+        request.headers_mut().remove(header::AUTHORIZATION);
+        request.headers_mut().remove(header::COOKIE);
+        match &self.0 {
+            Transport::InProcess(router) => match router.clone().oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            },
+            Transport::Http { client, base, uid, signer } => {
+                let mut parts = base.clone().into_parts();
+                parts.path_and_query = request.uri().path_and_query().cloned();
+                *request.uri_mut() = Uri::from_parts(parts).map_err(unreadable)?;
+                let token = signer.sign(uid, jiff::Timestamp::now()).map_err(unreadable)?;
+                let value = HeaderValue::try_from(format!("Bearer {token}")).map_err(unreadable)?;
+                request.headers_mut().insert(header::AUTHORIZATION, value);
+                request.headers_mut().remove(header::HOST);
+                let response =
+                    client.request(request).await.map_err(|e| ClientError::Unreachable(Box::new(e)))?;
+                Ok(response.map(Body::new))
+            }
+        }
+    }
+
+    /// `GET /v1/status`.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for all calls.
+    pub async fn state(&self) -> Result<DeviceState, ClientError> {
+        self.call(Method::GET, "/v1/status", None::<&()>).await
+    }
+
+    /// `POST /v1/messages`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn send(&self, message: &SendMessage) -> Result<Message, ClientError> {
+        self.call(Method::POST, "/v1/messages", Some(message)).await
+    }
+
+    /// `GET /v1/messages/{id}`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn message(&self, id: &str) -> Result<Message, ClientError> {
+        self.call(Method::GET, &format!("/v1/messages/{id}"), None::<&()>).await
+    }
+
+    /// `GET /v1/inbox`: the records after a sequence number.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn inbox(&self, after: i64, limit: u32) -> Result<InboxPage, ClientError> {
+        self.call(Method::GET, &format!("/v1/inbox?after={after}&limit={limit}"), None::<&()>).await
+    }
+
+    /// `PUT /v1/claim`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn decide_claim(&self, decision: &ClaimDecision) -> Result<DeviceState, ClientError> {
+        self.call(Method::PUT, "/v1/claim", Some(decision)).await
+    }
+
+    /// `POST /v1/pair`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn pair(&self, request: &PairRequest) -> Result<DeviceState, ClientError> {
+        self.call(Method::POST, "/v1/pair", Some(request)).await
+    }
+
+    /// `POST /v1/logout`: unlinks the device at WhatsApp and erases the session.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn log_out(&self) -> Result<DeviceState, ClientError> {
+        self.call(Method::POST, "/v1/logout", None::<&()>).await
+    }
+
+    /// `GET /v1/events`: the events, from the record after `after` on; without it, from now on. The first event is the state.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; an item's error ends the stream.
+    pub async fn events(
+        &self,
+        after: Option<i64>,
+    ) -> Result<BoxStream<'static, Result<DeviceEvent, ClientError>>, ClientError> {
+        let mut request = Request::get("/v1/events").header(header::ACCEPT, "text/event-stream");
+        if let Some(sequence) = after {
+            request = request.header("Last-Event-ID", sequence.to_string());
+        }
+        let request = request.body(Body::empty()).map_err(unreadable)?;
+        let response = tokio::time::timeout(CALL_TIMEOUT, self.forward(request))
+            .await
+            .map_err(|_| ClientError::Timeout(CALL_TIMEOUT))??;
+        let response = accepted(response).await?;
+        let events =
+            response.into_body().into_data_stream().eventsource().filter_map(async |event| match event {
+                Ok(event) => DeviceEvent::parse(&event.event, &event.data).map_err(unreadable).transpose(),
+                Err(error) => Some(Err(unreadable(error))),
+            });
+        Ok(events.boxed())
+    }
+
+    async fn call<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<A, ClientError> {
+        let mut request = Request::builder().method(method).uri(path);
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(serde_json::to_vec(body).map_err(unreadable)?)
+            }
+            None => Body::empty(),
+        };
+        let request = request.body(body).map_err(unreadable)?;
+        let answer = async {
+            let response = accepted(self.forward(request).await?).await?;
+            serde_json::from_slice(&whole(response).await?).map_err(unreadable)
+        };
+        tokio::time::timeout(CALL_TIMEOUT, answer).await.map_err(|_| ClientError::Timeout(CALL_TIMEOUT))?
+    }
+}
+
+async fn accepted(response: Response<Body>) -> Result<Response<Body>, ClientError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(ClientError::Unauthorized);
+    }
+    let problem = serde_json::from_slice(&whole(response).await?)
+        .unwrap_or_else(|_| Problem::new(status, "Unknown", "the device gave no reason"));
+    Err(ClientError::Refused(problem))
+}
+
+async fn whole(response: Response<Body>) -> Result<Bytes, ClientError> {
+    match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ClientError::Unreadable(error)),
+        Err(error) => Err(ClientError::Unreachable(error)),
+    }
+}
+
+fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+    ClientError::Unreadable(error.into())
+}

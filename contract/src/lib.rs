@@ -1,0 +1,26 @@
+//! What a device is told and what it serves.
+//!
+//! This crate is the only thing that the device on one side, and the operator, the API and standalone mode on the other side, have in
+//! common. It knows neither Kubernetes nor WhatsApp's protocol.
+//!
+//! * [`number`]: phone numbers and their canonical form,
+//! * [`name`]: what a device is called,
+//! * [`config`]: what a device is told ([`config::DeviceConfig`]),
+//! * [`state`]: what a device says of itself ([`state::DeviceState`], [`state::Phase`]),
+//! * [`messages`]: what goes out, [`inbox`]: what came in,
+//! * [`events`]: the event stream,
+//! * [`problem`]: errors as `application/problem+json`,
+//! * [`token`]: the short-lived tokens that open one device,
+//! * [`client`]: the typed client of a device's HTTP interface.
+
+pub mod client;
+pub mod config;
+pub mod duration;
+pub mod events;
+pub mod inbox;
+pub mod messages;
+pub mod name;
+pub mod number;
+pub mod problem;
+pub mod state;
+pub mod token;

@@ -1,0 +1,226 @@
+//! What goes out.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use utoipa::ToSchema;
+
+/// The largest body of `POST /v1/messages`, in bytes: 25 MiB of media in base64 and room for the rest.
+pub const MAX_MESSAGE_BODY: usize = 36 * 1024 * 1024;
+/// The longest text or caption, in bytes (WhatsApp's own limit is 65,536 characters).
+pub const MAX_TEXT: usize = 64 * 1024;
+/// The longest `Idempotency-Key`, in bytes.
+pub const MAX_IDEMPOTENCY_KEY: usize = 255;
+/// The most a caller can wait for a message to be sent (`?wait=`), in seconds.
+pub const MAX_WAIT_SECONDS: u64 = 60;
+
+/// A message to send (`POST /v1/messages`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SendMessage {
+    /// A phone number with its country code, or a JID (`…@s.whatsapp.net`, `…@lid`, `…@g.us`).
+    #[schema(example = "525550000001")]
+    pub to: String,
+    /// What to send.
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+/// What a message carries.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Content {
+    /// Plain text.
+    Text {
+        /// The text.
+        text: String,
+    },
+    /// A picture.
+    Image {
+        /// The picture.
+        media: Media,
+        /// The text under it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caption: Option<String>,
+    },
+    /// A video.
+    Video {
+        /// The video.
+        media: Media,
+        /// The text under it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caption: Option<String>,
+    },
+    /// Sound.
+    Audio {
+        /// The sound.
+        media: Media,
+        /// Shown as a voice message.
+        #[serde(default)]
+        voice: bool,
+    },
+    /// Any file.
+    Document {
+        /// The file.
+        media: Media,
+        /// The text under it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        caption: Option<String>,
+    },
+}
+
+/// A file, with what is known of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Media {
+    /// The content, in base64.
+    #[schema(value_type = String, format = "byte")]
+    pub data: Base64,
+    /// Its MIME type. Absent: told from the name, then from the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "application/pdf")]
+    pub mime_type: Option<String>,
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "invoice.pdf")]
+    pub file_name: Option<String>,
+}
+
+/// Bytes, in base64 on the wire.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Base64(pub Vec<u8>);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD
+            .decode(text)
+            .map(Self)
+            .map_err(|_| D::Error::custom("data is not base64 (RFC 4648, with padding)"))
+    }
+}
+
+impl fmt::Debug for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Media").field("bytes", &self.data.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl Content {
+    /// The kind's name, as in the `type` field.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Text { .. } => "text",
+            Self::Image { .. } => "image",
+            Self::Video { .. } => "video",
+            Self::Audio { .. } => "audio",
+            Self::Document { .. } => "document",
+        }
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The words of people never go into a log by accident.
+        f.debug_tuple("Content").field(&self.kind()).finish()
+    }
+}
+
+/// How far a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum MessageState {
+    /// On disk, waiting for its turn.
+    Queued,
+    /// Its turn has come.
+    Sending,
+    /// WhatsApp accepted it.
+    Sent,
+    /// It arrived at the receiver's phone.
+    Delivered,
+    /// The receiver read (or played) it.
+    Read,
+    /// It will not be sent; the error says why.
+    Failed,
+}
+
+/// A stored message, without its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// The message's id at WhatsApp, chosen when it was stored.
+    #[schema(example = "3EB0D1A5C43F20A9B7C1")]
+    pub id: String,
+    /// Its place in this device's outbox.
+    pub sequence: i64,
+    /// To whom, as it was asked for.
+    pub to: String,
+    /// What it carries: `text`, `image`, `video`, `audio` or `document`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How far it came.
+    pub state: MessageState,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<MessageError>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// When WhatsApp accepted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    /// When its state changed last.
+    pub updated_at: Timestamp,
+}
+
+/// Why a message failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageError {
+    /// A word a program can compare: `NotOnWhatsApp`, `RefusedByWhatsApp`, `UploadFailed`, `NotSent`.
+    pub reason: String,
+    /// The same for a person.
+    pub message: String,
+}
+
+/// One page of messages, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessagePage {
+    /// The messages.
+    pub items: Vec<Message>,
+    /// `after` of the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_from_flat_json() {
+        let message: SendMessage = serde_json::from_value(serde_json::json!({
+            "to": "525550000001", "type": "document", "caption": "July",
+            "media": {"data": "JVBERg==", "fileName": "invoice.pdf"},
+        }))
+        .unwrap();
+        let Content::Document { media, caption } = &message.content else { panic!("{message:?}") };
+        assert_eq!((media.data.0.as_slice(), caption.as_deref()), (b"%PDF".as_slice(), Some("July")));
+        assert!(!format!("{message:?}").contains("July"), "no content in a log");
+    }
+
+    #[test]
+    fn what_is_not_base64_is_refused_with_the_form() {
+        let error = serde_json::from_value::<Media>(serde_json::json!({"data": "?"})).unwrap_err();
+        assert!(error.to_string().contains("RFC 4648"), "{error}");
+    }
+}
