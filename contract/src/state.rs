@@ -109,8 +109,8 @@ pub enum Reason {
     ConnectionLost,
     /// WhatsApp could not be reached, or did not answer.
     ConnectFailed,
-    /// The server's certificate chain does not end in WhatsApp's root.
-    UntrustedServer,
+    /// The server did not prove that it is WhatsApp's, or spoke another protocol.
+    HandshakeFailed,
     /// WhatsApp closed the connection with an error that passes (503, 500).
     ServiceUnavailable,
     /// WhatsApp asked to slow down (429).
@@ -174,7 +174,7 @@ pub struct DeviceState {
     pub account: Option<Account>,
     /// The QR code that waits to be scanned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub qr: Option<PairingText>,
+    pub qr: Option<QrCode>,
     /// The pairing code that waits to be typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing_code: Option<PairingText>,
@@ -215,13 +215,33 @@ pub struct Account {
     pub platform: Option<String>,
 }
 
-/// A code that links a phone. It is a credential: it never goes into a log.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// A QR code that links a phone. It is a credential: it never goes into a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QrCode {
+    /// The text that the QR code encodes.
+    pub code: String,
+    /// The QR code drawn in half blocks, for a terminal.
+    pub text: String,
+    /// When it is worth nothing any more.
+    #[schemars(with = "String")]
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for QrCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QrCode").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// A pairing code that links a phone. It is a credential: it never goes into a log.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PairingText {
-    /// The text of the QR code, or the eight characters of the pairing code.
+    /// The eight characters.
     pub code: String,
     /// When it is worth nothing any more.
+    #[schemars(with = "String")]
     pub expires_at: Timestamp,
 }
 
