@@ -43,7 +43,8 @@ pub mod wire;
 
 pub use control::client::{Control, ControlError, PhoneControl, ServerControl};
 pub use control::types::{
-    AccountState, DeviceState, Linked, LoginFailure, MediaKind, NewMedia, PhoneMessage, PhoneReceipt, ServerState,
+    AccountState, DeviceState, Linked, LoginFailure, MediaKind, NewMedia, PhoneMessage, PhoneReceipt,
+    ServerState,
 };
 pub use login_log::{LoginEnd, LoginOutcome, LoginRecord, overlaps};
 pub use options::Options;
