@@ -1,0 +1,257 @@
+//! The five conditions: `Accepted`, `PodReady`, `Paired`, `Connected`, `Ready`.
+//!
+//! `Ready` means "running as declared". It is True while a human has yet to scan and while a lost connection comes back, so that tools
+//! that wait for it do not hang; `Connected` is the one to wait for.
+
+use enlace_contract::state::{ClaimState, DeviceState, Phase, Reason};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::observation::{ClaimOutcome, Observation, Observed};
+use crate::WhatsAppDeviceStatus;
+
+/// Valid, and its number claimed.
+pub const ACCEPTED: &str = "Accepted";
+/// The pod is ready.
+pub const POD_READY: &str = "PodReady";
+/// A phone is linked.
+pub const PAIRED: &str = "Paired";
+/// Connected to WhatsApp.
+pub const CONNECTED: &str = "Connected";
+/// Running as declared.
+pub const READY: &str = "Ready";
+
+/// Reason: the device cannot be reached.
+pub const POD_UNREACHABLE: &str = "PodUnreachable";
+/// Reason: the number is another device's.
+pub const DUPLICATE_NUMBER: &str = "DuplicateNumber";
+/// Reason: the spec cannot be followed.
+pub const INVALID_SPEC: &str = "InvalidSpec";
+
+/// What a condition says, before it has a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+impl Verdict {
+    fn yes(reason: impl ToString, message: impl Into<String>) -> Self {
+        Self { status: "True", reason: reason.to_string(), message: message.into() }
+    }
+
+    fn no(reason: impl ToString, message: impl Into<String>) -> Self {
+        Self { status: "False", reason: reason.to_string(), message: message.into() }
+    }
+
+    fn unknown(reason: impl ToString, message: impl Into<String>) -> Self {
+        Self { status: "Unknown", reason: reason.to_string(), message: message.into() }
+    }
+
+    /// What a condition said before.
+    fn before(previous: &WhatsAppDeviceStatus, type_: &str) -> Option<Self> {
+        let Condition { status, reason, message, .. } = previous.condition(type_)?;
+        let status = match status.as_str() {
+            "True" => "True",
+            "False" => "False",
+            _ => "Unknown",
+        };
+        Some(Self { status, reason: reason.clone(), message: message.clone() })
+    }
+
+    fn is_true(&self) -> bool {
+        self.status == "True"
+    }
+}
+
+/// The conditions of a device whose phase is known. Each has the generation that was looked at; its time moves only when its status does.
+pub(super) fn conditions(
+    previous: &WhatsAppDeviceStatus,
+    observed: &Observation<'_>,
+    phase: Phase,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let accepted = accepted(observed);
+    let pod_ready = pod_ready(observed, phase);
+    let paired = paired(previous, observed, phase);
+    let connected = connected(previous, observed, phase, now);
+    let ready = ready(observed, phase, &accepted, &pod_ready, &connected);
+    [(ACCEPTED, accepted), (POD_READY, pod_ready), (PAIRED, paired), (CONNECTED, connected), (READY, ready)]
+        .into_iter()
+        .map(|(type_, verdict)| condition(previous, type_, verdict, observed.generation, now))
+        .collect()
+}
+
+fn condition(
+    previous: &WhatsAppDeviceStatus,
+    type_: &str,
+    verdict: Verdict,
+    observed_generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let Verdict { status, reason, message } = verdict;
+    let unchanged = previous.condition(type_).filter(|before| before.status == status);
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason,
+        message,
+        observed_generation,
+        // Conditions have whole seconds on the wire: a fraction would differ from itself after it was stored.
+        last_transition_time: unchanged.map_or_else(
+            || Time(super::status::whole_seconds(now)),
+            |before| before.last_transition_time.clone(),
+        ),
+    }
+}
+
+fn accepted(observed: &Observation<'_>) -> Verdict {
+    if let Some(why) = &observed.invalid {
+        return Verdict::no(INVALID_SPEC, why);
+    }
+    match &observed.claim {
+        ClaimOutcome::Granted => Verdict::yes(ACCEPTED, "the number is this device's"),
+        ClaimOutcome::NotNeeded => Verdict::yes(ACCEPTED, "the number will be that of the phone that links"),
+        ClaimOutcome::Pending => Verdict::unknown("ClaimPending", "the claim of the number is not decided"),
+        ClaimOutcome::Duplicate { holder } => {
+            let holder = holder.as_ref().map_or_else(|| "another device".to_owned(), ToString::to_string);
+            Verdict::no(DUPLICATE_NUMBER, format!("the number belongs to {holder}"))
+        }
+    }
+}
+
+fn pod_ready(observed: &Observation<'_>, phase: Phase) -> Verdict {
+    match &observed.pod {
+        Some(pod) if pod.ready => Verdict::yes(POD_READY, ""),
+        Some(_) => Verdict::no("PodNotReady", "the pod is starting, or its container is not ready"),
+        None => Verdict::no(without_pod(observed, phase), "there is no pod"),
+    }
+}
+
+/// Why there is no pod.
+fn without_pod(observed: &Observation<'_>, phase: Phase) -> String {
+    match phase {
+        Phase::Failed if observed.invalid.is_some() => INVALID_SPEC.to_owned(),
+        Phase::Failed => DUPLICATE_NUMBER.to_owned(),
+        Phase::Suspended | Phase::PairingExpired | Phase::Pending => phase.to_string(),
+        _ => "NoPod".to_owned(),
+    }
+}
+
+fn paired(previous: &WhatsAppDeviceStatus, observed: &Observation<'_>, phase: Phase) -> Verdict {
+    if phase == Phase::PairingExpired {
+        return Verdict::no(
+            phase,
+            "no phone linked within pairing.timeout; `kubectl enlace pair` starts again",
+        );
+    }
+    let Some(state) = observed.state() else {
+        return Verdict::before(previous, PAIRED).unwrap_or_else(|| match observed.device {
+            Observed::NotRunning => Verdict::no("NotLinked", "no phone is linked"),
+            _ => Verdict::unknown(POD_UNREACHABLE, "nothing is known of the session yet"),
+        });
+    };
+    if state.paired && state.claim != ClaimState::Refused {
+        return Verdict::yes("Linked", "");
+    }
+    let message = state.message.as_deref().unwrap_or("no phone is linked");
+    match state.reason.filter(|reason| ends_a_link(*reason)) {
+        Some(reason) => Verdict::no(reason, message),
+        None if state.paired => Verdict::no(DUPLICATE_NUMBER, "the number that linked is not this device's"),
+        None => Verdict::no("NotLinked", message),
+    }
+}
+
+/// Whether a reason says why no phone is linked, and not merely why there is no connection.
+fn ends_a_link(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::LoggedOutOnPhone
+            | Reason::LoggedOutByRequest
+            | Reason::NumberMismatch
+            | Reason::DuplicateNumber
+            | Reason::NobodyScanned
+            | Reason::PairingCodeRefused
+            | Reason::PairingFailed
+            | Reason::PasskeyRequired
+    )
+}
+
+fn connected(
+    previous: &WhatsAppDeviceStatus,
+    observed: &Observation<'_>,
+    phase: Phase,
+    now: Timestamp,
+) -> Verdict {
+    match observed.device {
+        Observed::State(state) => said(state),
+        Observed::NotRunning => Verdict::no(without_pod_or_phase(observed, phase), "nothing runs"),
+        Observed::Unreachable { .. } => {
+            let in_time = observed.unreachable_from().is_some_and(|from| now < from);
+            let before = Verdict::before(previous, CONNECTED).filter(|_| in_time);
+            before.unwrap_or_else(|| Verdict::unknown(POD_UNREACHABLE, "the device does not answer"))
+        }
+    }
+}
+
+fn without_pod_or_phase(observed: &Observation<'_>, phase: Phase) -> String {
+    if observed.pod.is_some() { phase.to_string() } else { without_pod(observed, phase) }
+}
+
+fn said(state: &DeviceState) -> Verdict {
+    let message = state.message.clone().unwrap_or_default();
+    match (state.phase, state.reason) {
+        (Phase::Connected, _) => Verdict::yes(CONNECTED, ""),
+        (_, Some(reason)) => Verdict::no(reason, message),
+        (phase, None) => Verdict::no(phase, message),
+    }
+}
+
+fn ready(
+    observed: &Observation<'_>,
+    phase: Phase,
+    accepted: &Verdict,
+    pod_ready: &Verdict,
+    connected: &Verdict,
+) -> Verdict {
+    if phase == Phase::Suspended {
+        return match &observed.pod {
+            None => Verdict::yes(phase, "stopped, as declared"),
+            Some(_) => Verdict::no("Stopping", "the pod is being stopped"),
+        };
+    }
+    if !accepted.is_true() {
+        return accepted.clone();
+    }
+    if phase == Phase::PairingExpired {
+        return Verdict::no(phase, "no phone linked within pairing.timeout");
+    }
+    if !pod_ready.is_true() {
+        return pod_ready.clone();
+    }
+    if connected.reason == POD_UNREACHABLE {
+        return connected.clone();
+    }
+    match phase {
+        Phase::Connected => Verdict::yes(READY, ""),
+        Phase::AwaitingScan | Phase::AwaitingCode | Phase::PasskeyRequired => {
+            Verdict::yes(phase, "running; a phone has yet to link")
+        }
+        Phase::Reconnecting => Verdict::yes(phase, "running; the connection comes back by itself"),
+        // Nobody scanned, and codes stopped: a human has yet to act.
+        Phase::Disconnected if observed.state().is_none_or(|state| !state.paired) => {
+            Verdict::yes(&connected.reason, "running; a phone has yet to link")
+        }
+        Phase::Pending
+        | Phase::Starting
+        | Phase::Disconnected
+        | Phase::LoggedOut
+        | Phase::PairingExpired
+        | Phase::Conflict
+        | Phase::Banned
+        | Phase::Outdated
+        | Phase::Suspended
+        | Phase::Failed => Verdict::no(phase, connected.message.clone()),
+    }
+}
