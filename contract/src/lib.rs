@@ -8,6 +8,7 @@
 //! * [`config`]: what a device is told ([`config::DeviceConfig`]),
 //! * [`state`]: what a device says of itself ([`state::DeviceState`], [`state::Phase`]),
 //! * [`messages`]: what goes out, [`inbox`]: what came in,
+//! * [`qr`]: QR codes for a terminal,
 //! * [`events`]: the event stream,
 //! * [`problem`]: errors as `application/problem+json`,
 //! * [`token`]: the short-lived tokens that open one device,
@@ -22,5 +23,6 @@ pub mod messages;
 pub mod name;
 pub mod number;
 pub mod problem;
+pub mod qr;
 pub mod state;
 pub mod token;

@@ -141,10 +141,6 @@ pub enum Reason {
     PairingFailed,
     /// WhatsApp asks for a passkey.
     PasskeyRequired,
-    /// The data directory belongs to another device, is in use, or cannot be written.
-    StorageFailed,
-    /// The disk of the data directory is nearly full.
-    StorageFull,
     /// The device is stopping.
     Stopping,
 }

@@ -1,0 +1,181 @@
+//! A running device.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use enlace_contract::config::DeviceConfig;
+use enlace_contract::state::DeviceState;
+use jiff::Timestamp;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::endpoints::Endpoints;
+use crate::sending::{self, Sender};
+use crate::server::{self, Shared};
+use crate::session::machine::Machine;
+use crate::session::{Acks, Command, RECEIPTS, Supervisor, policy};
+use crate::store::{Store, StoreError};
+use crate::volume::{Volume, VolumeError};
+
+/// Requests to the session that may wait.
+const COMMANDS: usize = 64;
+/// Changes of messages that a reader may be behind.
+const CHANGES: usize = 1_024;
+/// How long a device may take to stop: Kubernetes gives 30 s before it kills, people expect less.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often what is too old is removed.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// A running device: a session and what belongs to it. Dropping it without [`Device::stop`] is a crash, which loses nothing.
+pub struct Device {
+    commands: mpsc::Sender<Command>,
+    config: watch::Sender<DeviceConfig>,
+    state: watch::Receiver<DeviceState>,
+    shared: Shared,
+    store: Store,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A device could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its data directory cannot be used.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// Its database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Device {
+    /// Starts the device of a configuration on a data directory. It connects by itself.
+    ///
+    /// # Errors
+    /// When the data directory or its database cannot be used: then nothing runs and nothing was sent.
+    pub async fn start(
+        config: DeviceConfig,
+        directory: &Path,
+        endpoints: Endpoints,
+        adopt: bool,
+    ) -> Result<Self, StartError> {
+        let volume = Volume::open(directory, &config.uid, adopt)?;
+        let store = Store::open(&volume.database()).await?;
+        let memory = store.recall().await?;
+        let version = store.recall_version().await?;
+        let newest = watch::Sender::new(store.newest().await?);
+        let machine = Machine::new(policy(&config), memory);
+
+        let (commands, requests) = mpsc::channel(COMMANDS);
+        let (receipts, receipt_queue) = mpsc::channel(RECEIPTS);
+        let changes = broadcast::Sender::new(CHANGES);
+        let queued = Arc::new(Notify::new());
+        let acks = Acks::default();
+        let state = watch::Sender::new(machine.state.clone());
+        let (link, online) = (watch::Sender::new(None), watch::Sender::new(None));
+        let config = watch::Sender::new(config);
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+
+        let shared = Shared {
+            store: store.clone(),
+            commands: commands.clone(),
+            config: config.subscribe(),
+            state: state.subscribe(),
+            newest: newest.subscribe(),
+            online: online.subscribe(),
+            changes: changes.clone(),
+            queued: Arc::clone(&queued),
+        };
+        let sender = Sender {
+            store: store.clone(),
+            config: config.subscribe(),
+            link: link.subscribe(),
+            acks: acks.clone(),
+            queued,
+            changes: changes.clone(),
+            stop: stop.clone(),
+        };
+        let receiver = state.subscribe();
+        let supervisor = Supervisor {
+            config: config.borrow().clone(),
+            endpoints,
+            store: store.clone(),
+            volume,
+            machine,
+            version,
+            acks,
+            receipts,
+            newest,
+            state,
+            link,
+            online,
+        };
+        tasks.spawn(supervisor.run(requests));
+        tasks.spawn(sender.run());
+        tasks.spawn(sending::record_receipts(store.clone(), receipt_queue, changes));
+        tasks.spawn(prune(store.clone(), stop.clone()));
+        tasks.close();
+        Ok(Self { commands, config, state: receiver, shared, store, stop, tasks })
+    }
+
+    /// The HTTP interface without access control, for callers in this process.
+    pub fn router(&self) -> Router {
+        server::router(self.shared.clone())
+    }
+
+    /// The HTTP interface as a port serves it: with device tokens.
+    pub fn guarded_router(&self) -> Router {
+        server::guarded(self.shared.clone())
+    }
+
+    /// The state now, and each change.
+    pub fn state(&self) -> watch::Receiver<DeviceState> {
+        self.state.clone()
+    }
+
+    /// Follows a change of the configuration.
+    pub async fn configure(&self, config: DeviceConfig) {
+        self.config.send_replace(config.clone());
+        // The session is gone only when the device stops.
+        let _ = self.commands.send(Command::Configure(config)).await;
+    }
+
+    /// Stops: the connection is closed, what is buffered is written, within ten seconds.
+    pub async fn stop(self) {
+        let Self { commands, store, stop, tasks, config: _, state: _, shared } = self;
+        drop(shared);
+        let stopping = async {
+            stop.cancel();
+            let (done, stopped) = oneshot::channel();
+            if commands.send(Command::Stop(done)).await.is_ok() {
+                // The session answers by ending, too.
+                let _ = stopped.await;
+            }
+            drop(commands);
+            tasks.wait().await;
+            store.close().await;
+        };
+        if tokio::time::timeout(STOP_TIMEOUT, stopping).await.is_err() {
+            tracing::warn!(
+                timeout_s = STOP_TIMEOUT.as_secs(),
+                "the device took too long to stop; nothing accepted is lost"
+            );
+        }
+    }
+}
+
+async fn prune(store: Store, stop: CancellationToken) {
+    let mut interval = tokio::time::interval(PRUNE_INTERVAL);
+    while stop.run_until_cancelled(interval.tick()).await.is_some() {
+        let now = Timestamp::now();
+        for pruned in [store.prune_outbox(now).await, store.prune_inbox(now).await] {
+            if let Err(error) = pruned {
+                tracing::error!(error = &error as &dyn std::error::Error, "old records could not be removed");
+            }
+        }
+    }
+}

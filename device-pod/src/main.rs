@@ -1,0 +1,162 @@
+//! The program of one device: reads its configuration, starts the device, serves its port, follows changes, stops on SIGTERM.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use enlace_contract::config::DeviceConfig;
+use enlace_device_pod::endpoints::Endpoints;
+use enlace_device_pod::{Device, TRUST, server};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// How often the configuration file is looked at: a ConfigMap reaches a pod within a minute or so anyway.
+const CONFIG_INTERVAL: Duration = Duration::from_secs(2);
+
+/// One linked WhatsApp number.
+#[derive(Parser)]
+#[command(name = "device-pod", version = concat!(env!("CARGO_PKG_VERSION")), disable_version_flag = true)]
+struct Arguments {
+    /// The device's configuration (JSON or YAML); changes are followed.
+    #[arg(long, env = "ENLACE_DEVICE_CONFIG", default_value = "/etc/enlace/device.yaml")]
+    config: PathBuf,
+    /// The directory that holds everything of this number.
+    #[arg(long, env = "ENLACE_DATA_DIR", default_value = "/var/lib/enlace")]
+    data_dir: PathBuf,
+    /// Where the HTTP interface listens.
+    #[arg(long, env = "ENLACE_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Where metrics are served.
+    #[arg(long, env = "ENLACE_METRICS_LISTEN", default_value = "0.0.0.0:9090")]
+    metrics_listen: SocketAddr,
+    /// Take over a data directory that belongs to another device (a restored one).
+    #[arg(long)]
+    adopt: bool,
+    /// Print the version and whose certificates are trusted.
+    #[arg(short = 'V', long)]
+    version: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.version {
+        println!("device-pod {} (trusts {TRUST})", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let filter = EnvFilter::try_from_env("ENLACE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,whatsapp_rust=warn,wacore=warn,sqlx=warn"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    // One number needs few threads, and each has memory of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome =
+        runtime.context("the runtime could not start").and_then(|runtime| runtime.block_on(run(arguments)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("device-pod: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { config: file, data_dir, listen, metrics_listen, adopt, version: _ } = arguments;
+    let config = read(&file)?;
+    let endpoints = Endpoints::from_environment()?;
+    let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
+    let listener = bind(listen).await?;
+    let metrics_listener = bind(metrics_listen).await?;
+    let device = Device::start(config.clone(), &data_dir, endpoints, adopt).await?;
+    tracing::info!(device = %config.key, listen = %listener.local_addr()?, trust = TRUST, "device {} starts", config.key);
+
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve(listener, device.guarded_router(), stop.clone()));
+    tokio::spawn(serve(metrics_listener, server::metrics_router(recorder), stop.clone()));
+    tokio::select! {
+        () = follow(&file, config, &device) => {}
+        signal = asked_to_stop() => signal?,
+    }
+    tracing::info!("the device stops");
+    stop.cancel();
+    // Event streams end with the device, so that the server can end.
+    device.stop().await;
+    if tokio::time::timeout(Duration::from_secs(2), serving).await.is_err() {
+        tracing::debug!("a connection was cut at the end");
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<DeviceConfig> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    serde_saphyr::from_str(&text)
+        .with_context(|| format!("{} is not a device's configuration", file.display()))
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+async fn serve(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    use axum::serve::ListenerExt as _;
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY was refused");
+        }
+    });
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the HTTP server ended");
+    }
+}
+
+/// Follows changes of the configuration file for ever. A file that cannot be read changes nothing.
+async fn follow(file: &Path, mut current: DeviceConfig, device: &Device) {
+    let mut interval = tokio::time::interval(CONFIG_INTERVAL);
+    let mut complaint = None;
+    loop {
+        interval.tick().await;
+        match read(file) {
+            Ok(config) if config == current => {}
+            Ok(config) if config.uid != current.uid => {
+                tracing::error!("the configuration is now another device's; it is not followed");
+            }
+            Ok(config) => {
+                tracing::info!(device = %config.key, "the configuration of device {} changed", config.key);
+                device.configure(config.clone()).await;
+                current = config;
+                complaint = None;
+            }
+            Err(error) => {
+                let text = format!("{error:#}");
+                if complaint.as_deref() != Some(&text) {
+                    tracing::error!(
+                        error = text,
+                        "the configuration cannot be followed; the last good one stays"
+                    );
+                    complaint = Some(text);
+                }
+            }
+        }
+    }
+}
+
+async fn asked_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("signals cannot be heard")?,
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! The one sender of a device: it takes the oldest waiting message, keeps the pace, and sends it under the id it was stored with.
+//!
+//! * `outgoing`: a stored message as a protocol message,
+//! * `recipient`: whom a message is for.
+
+mod outgoing;
+pub(crate) mod recipient;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use enlace_contract::config::DeviceConfig;
+use enlace_contract::messages::{Message, MessageError, MessageState};
+use jiff::Timestamp;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use whatsapp_rust::client::Client;
+use whatsapp_rust::send::SendOptions;
+
+use crate::session::{AckResult, Acks, Receipt};
+use crate::store::outbox::Due;
+use crate::store::{Store, StoreError};
+use recipient::Recipients;
+
+/// How long WhatsApp may take to answer a message.
+const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one message may take in all, its upload included.
+const SEND_TIMEOUT: Duration = Duration::from_secs(360);
+/// How long to rest after an attempt that failed for a reason that may pass.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+/// How many attempts a message has while the connection stands. An attempt that a lost connection ended does not count.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// What the sender is made of.
+pub(crate) struct Sender {
+    pub(crate) store: Store,
+    pub(crate) config: watch::Receiver<DeviceConfig>,
+    pub(crate) link: watch::Receiver<Option<Arc<Client>>>,
+    pub(crate) acks: Acks,
+    pub(crate) queued: Arc<Notify>,
+    pub(crate) changes: broadcast::Sender<Message>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How an attempt to send ended.
+enum Outcome {
+    /// WhatsApp accepted the message.
+    Accepted,
+    /// It will never be accepted.
+    Failed(MessageError),
+    /// It may work later.
+    Later(String),
+    /// The connection ended.
+    Unlinked,
+}
+
+impl Sender {
+    /// Sends until told to stop. A message that is being sent then stays in the outbox.
+    pub(crate) async fn run(mut self) {
+        let stop = self.stop.clone();
+        // Whatever the send was doing, the message is on disk and goes out under its id the next time.
+        let _ = stop.run_until_cancelled(self.send_all()).await;
+    }
+
+    async fn send_all(&mut self) {
+        let mut recipients = Recipients::default();
+        let mut last_sent: Option<Instant> = None;
+        let mut attempts: (String, u32) = (String::new(), 0);
+        loop {
+            let Some(client) = self.linked().await else { return };
+            if !self.pace(last_sent).await {
+                continue;
+            }
+            let due = match self.next().await {
+                Ok(Some(due)) => due,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.store_failed(&error);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+            };
+            if attempts.0 != due.id {
+                attempts = (due.id.clone(), 0);
+            }
+            let id = due.id.clone();
+            let started = Instant::now();
+            let mut outcome = self.attempt(&client, due, &mut recipients).await;
+            if let Outcome::Later(why) = &outcome {
+                attempts.1 += 1;
+                if attempts.1 >= MAX_ATTEMPTS {
+                    let message = format!("given up after {MAX_ATTEMPTS} attempts; the last one: {why}");
+                    outcome = Outcome::Failed(MessageError { reason: "NotSent".into(), message });
+                }
+            }
+            last_sent = Some(Instant::now());
+            metrics::histogram!("enlace_device_send_duration_seconds")
+                .record(started.elapsed().as_secs_f64());
+            let pause = matches!(outcome, Outcome::Later(_));
+            if let Err(error) = self.settle(&id, outcome).await {
+                self.store_failed(&error);
+            }
+            if pause {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+
+    /// The client, once messages may go out; none when the device stops.
+    async fn linked(&mut self) -> Option<Arc<Client>> {
+        self.link.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// Waits until the next message may go. False: the link or the configuration changed meanwhile.
+    async fn pace(&mut self, last_sent: Option<Instant>) -> bool {
+        let interval = self.config.borrow_and_update().sending.interval.get();
+        let Some(due_at) = last_sent.map(|last| last + interval) else { return true };
+        tokio::select! {
+            () = tokio::time::sleep_until(due_at) => true,
+            _ = self.config.changed() => false,
+            _ = self.link.wait_for(Option::is_none) => false,
+        }
+    }
+
+    /// The next message, once there is one; none when the link or the configuration changed meanwhile.
+    async fn next(&mut self) -> Result<Option<Due>, StoreError> {
+        let queued = Arc::clone(&self.queued);
+        let notified = queued.notified();
+        tokio::pin!(notified);
+        // Listen before looking: a message that is stored in between is not missed.
+        notified.as_mut().enable();
+        if let Some((due, message)) = self.store.next_due(Timestamp::now()).await? {
+            self.publish(message);
+            return Ok(Some(due));
+        }
+        tokio::select! {
+            () = notified => {}
+            _ = self.link.wait_for(Option::is_none) => {}
+        }
+        Ok(None)
+    }
+
+    async fn attempt(&mut self, client: &Arc<Client>, due: Due, recipients: &mut Recipients) -> Outcome {
+        let id = due.id.clone();
+        let mut link = self.link.clone();
+        let sending = self.send(client, due, recipients);
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(SEND_TIMEOUT, sending) => {
+                outcome.unwrap_or_else(|_| Outcome::Later(format!("not sent within {} s", SEND_TIMEOUT.as_secs())))
+            }
+            _ = link.wait_for(|held| held.as_ref().is_none_or(|held| !Arc::ptr_eq(held, client))) => Outcome::Unlinked,
+        };
+        self.acks.forget(&id);
+        outcome
+    }
+
+    async fn send(&self, client: &Arc<Client>, due: Due, recipients: &mut Recipients) -> Outcome {
+        let Due { id, to, jid, content } = due;
+        let jid = match recipients.resolve(client, &to, jid.as_deref()).await {
+            Ok(Some(jid)) => jid,
+            Ok(None) => {
+                let message = format!("{to} is not on WhatsApp");
+                return Outcome::Failed(MessageError { reason: "NotOnWhatsApp".into(), message });
+            }
+            Err(error) => return Outcome::Later(format!("the recipient could not be looked up: {error:#}")),
+        };
+        if let Err(error) = self.store.resolved(&id, &jid.to_string()).await {
+            self.store_failed(&error);
+        }
+        let message = match outgoing::prepare(client, content).await {
+            Ok(message) => message,
+            Err(error) => return Outcome::Later(format!("the file could not be uploaded: {error:#}")),
+        };
+        let ack = self.acks.expect(&id);
+        let options = SendOptions::default().with_message_id(id);
+        if let Err(error) = client.send_message_with_options(jid, message, options).await {
+            return Outcome::Later(format!("{error:#}"));
+        }
+        match tokio::time::timeout(ACK_TIMEOUT, ack).await {
+            Ok(Ok(AckResult::Accepted)) => Outcome::Accepted,
+            Ok(Ok(AckResult::Refused(code))) => Outcome::Failed(MessageError {
+                reason: "RefusedByWhatsApp".into(),
+                message: format!("WhatsApp refused the message with code {code}"),
+            }),
+            Ok(Err(_)) | Err(_) => {
+                Outcome::Later(format!("WhatsApp did not answer within {} s", ACK_TIMEOUT.as_secs()))
+            }
+        }
+    }
+
+    async fn settle(&self, id: &str, outcome: Outcome) -> Result<(), StoreError> {
+        let now = Timestamp::now();
+        let (result, changed) = match outcome {
+            Outcome::Accepted => ("sent", self.store.advance(id, MessageState::Sent, now).await?),
+            Outcome::Failed(error) => {
+                tracing::warn!(message = id, reason = error.reason, "message {id} failed: {}", error.reason);
+                ("failed", self.store.fail(id, &error, now).await?)
+            }
+            Outcome::Later(why) => {
+                tracing::warn!(message = id, why, "message {id} waits for another attempt");
+                ("retried", self.store.requeue(id, now).await?)
+            }
+            Outcome::Unlinked => ("interrupted", self.store.requeue(id, now).await?),
+        };
+        metrics::counter!("enlace_device_send_attempts_total", "result" => result).increment(1);
+        if let Some(message) = changed {
+            self.publish(message);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, message: Message) {
+        // Nobody may be watching.
+        let _ = self.changes.send(message);
+    }
+
+    fn store_failed(&self, error: &StoreError) {
+        tracing::error!(error = error as &dyn std::error::Error, "the outbox failed");
+    }
+}
+
+/// Writes receipts down until the device stops.
+pub(crate) async fn record_receipts(
+    store: Store,
+    mut receipts: mpsc::Receiver<Receipt>,
+    changes: broadcast::Sender<Message>,
+) {
+    while let Some(Receipt { ids, state }) = receipts.recv().await {
+        for id in ids {
+            match store.advance(&id, state, Timestamp::now()).await {
+                Ok(Some(message)) => {
+                    let _ = changes.send(message);
+                }
+                // Not one of ours, or further already.
+                Ok(None) => {}
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a receipt could not be recorded"
+                ),
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The event stream.
+//!
+//! State changes coalesce: a slow reader gets the newest state, not each one. Journal records are read from the database and so never
+//! missed. Changes of outgoing messages are dropped for a reader that is far behind, and counted.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+
+use axum::extract::State;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use enlace_contract::events::{DeviceEvent, KEEP_ALIVE};
+use enlace_contract::messages::Message;
+use enlace_contract::problem::Problem;
+use enlace_contract::state::DeviceState;
+use futures::Stream;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+
+use super::{Query, Shared};
+use crate::store::Store;
+
+/// How many records are read at a time.
+const BATCH: u32 = 100;
+
+/// `?after=`, for clients that cannot set a header.
+#[derive(Deserialize)]
+pub(super) struct Start {
+    after: Option<i64>,
+}
+
+/// `GET /v1/events`: from the record after `Last-Event-ID` (or `?after=`) on; without it, from now on.
+pub(super) async fn stream(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Query(Start { after }): Query<Start>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let after = match headers.get("last-event-id") {
+        Some(value) => Some(value.to_str().ok().and_then(|value| value.parse().ok()).ok_or_else(|| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "InvalidLastEventId",
+                "Last-Event-ID must be a sequence number of the inbox",
+            )
+        })?),
+        None => after,
+    };
+    let mut state = shared.state.clone();
+    state.mark_changed();
+    let mut newest = shared.newest.clone();
+    let position = after.unwrap_or_else(|| *newest.borrow_and_update());
+    newest.mark_changed();
+    let reader = Reader {
+        state: Some(state),
+        newest: Some(newest),
+        changes: Some(shared.changes.subscribe()),
+        store: shared.store.clone(),
+        position,
+        ready: VecDeque::new(),
+    };
+    let events = futures::stream::unfold(reader, async |mut reader| {
+        let event = reader.next().await?;
+        Some((Ok(encode(&event)), reader))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+fn encode(event: &DeviceEvent) -> Event {
+    // These types have no key or number that JSON cannot hold.
+    let data = event.data().unwrap_or_default();
+    let encoded = Event::default().event(event.name()).data(data);
+    match event.id() {
+        Some(id) => encoded.id(id.to_string()),
+        None => encoded,
+    }
+}
+
+struct Reader {
+    state: Option<watch::Receiver<DeviceState>>,
+    newest: Option<watch::Receiver<i64>>,
+    changes: Option<broadcast::Receiver<Message>>,
+    store: Store,
+    position: i64,
+    ready: VecDeque<DeviceEvent>,
+}
+
+impl Reader {
+    /// The next event; none when the device has stopped.
+    async fn next(&mut self) -> Option<DeviceEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            let (state, newest, changes) =
+                (self.state.as_mut()?, self.newest.as_mut()?, self.changes.as_mut()?);
+            tokio::select! {
+                biased;
+                changed = state.changed() => {
+                    changed.ok()?;
+                    let state = state.borrow_and_update().clone();
+                    return Some(DeviceEvent::State(state));
+                }
+                changed = newest.changed() => {
+                    changed.ok()?;
+                    newest.borrow_and_update();
+                    self.read_records().await?;
+                }
+                change = changes.recv() => match change {
+                    Ok(message) => return Some(DeviceEvent::MessageState(message)),
+                    Err(RecvError::Lagged(missed)) => {
+                        metrics::counter!("enlace_device_events_dropped_total").increment(missed);
+                    }
+                    Err(RecvError::Closed) => return None,
+                },
+            }
+        }
+    }
+
+    async fn read_records(&mut self) -> Option<()> {
+        match self.store.inbox(self.position, BATCH).await {
+            Ok(page) => {
+                if let Some(last) = page.items.last() {
+                    self.position = last.sequence;
+                }
+                if page.next.is_some()
+                    && let Some(newest) = &mut self.newest
+                {
+                    newest.mark_changed();
+                }
+                self.ready.extend(page.items.into_iter().map(DeviceEvent::Message));
+                Some(())
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "an event stream ended because the database failed"
+                );
+                None
+            }
+        }
+    }
+}

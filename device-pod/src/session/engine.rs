@@ -1,0 +1,390 @@
+//! The WhatsApp client, its events in our words.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use enlace_contract::config::{DeviceConfig, PairingMethod};
+use enlace_contract::messages::MessageState;
+use enlace_contract::state::{Account, Reason};
+use tokio::sync::{mpsc, oneshot};
+use whatsapp_rust::Jid;
+use whatsapp_rust::bot::{Bot, BotHandle};
+use whatsapp_rust::client::Client;
+use whatsapp_rust::pair_code::PairCodeOptions;
+use whatsapp_rust::store::{SqliteStore, SqliteStoreConfig, Synchronous};
+use whatsapp_rust::types::events::{ConnectFailureReason, Event, EventHandler, EventInterest, EventKind};
+use whatsapp_rust::types::presence::ReceiptType;
+use whatsapp_rust::wacore::store::DevicePropsOverride;
+use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
+
+use super::journal::Journal;
+use super::machine::Ending;
+use super::media_http;
+use super::transport::{Dialer, Dialing};
+use crate::endpoints::{Endpoints, WebVersion};
+
+/// How long a client may take to end: its buffers are flushed and the socket is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long unlinking at WhatsApp may take.
+const UNLINK_TIMEOUT: Duration = Duration::from_secs(8);
+/// Receipts that wait to be written down. More are dropped, and counted.
+pub(crate) const RECEIPTS: usize = 4_096;
+
+/// What a client reports, with the generation of the client it comes from.
+pub(super) type Report = (u64, Signal);
+
+/// What happened in the client.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// A QR code, and for how long.
+    Qr(String, Duration),
+    /// A pairing code, and for how long.
+    PairingCode(String, Duration),
+    /// All QR codes were shown.
+    Exhausted,
+    /// No pairing code is given.
+    CodeRefused(String),
+    /// A phone tried to link and could not.
+    PairingFailed(String),
+    /// A passkey is asked for.
+    Passkey,
+    /// A phone linked.
+    Paired(Account),
+    /// Usable.
+    Connected,
+    /// The account has another push name.
+    PushName(String),
+    /// Why the connection is about to end.
+    Dropping(Reason, String),
+    /// The session ended.
+    Ended(Ending),
+    /// The version is refused.
+    Outdated,
+    /// The client stopped running.
+    RunEnded,
+}
+
+/// The server's answer to a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AckResult {
+    /// Accepted.
+    Accepted,
+    /// Refused, with its code.
+    Refused(String),
+}
+
+/// A receipt: how far messages came.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    pub(crate) ids: Vec<String>,
+    pub(crate) state: MessageState,
+}
+
+/// Who waits for the server's answer to which message.
+#[derive(Clone, Default)]
+pub(crate) struct Acks(Arc<Mutex<HashMap<String, oneshot::Sender<AckResult>>>>);
+
+impl Acks {
+    /// Waits for the answer to a message; the guard forgets it.
+    pub(crate) fn expect(&self, id: &str) -> oneshot::Receiver<AckResult> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().insert(id.to_owned(), sender);
+        receiver
+    }
+
+    /// No longer waits for the answer to a message.
+    pub(crate) fn forget(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    fn settle(&self, id: &str, result: AckResult) {
+        if let Some(waiter) = self.lock().remove(id) {
+            // Nobody listens any more when the sender gave up just now.
+            let _ = waiter.send(result);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, oneshot::Sender<AckResult>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a client is made of.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a DeviceConfig,
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) version: WebVersion,
+    pub(super) session: &'a Path,
+    pub(super) paired: bool,
+    pub(super) journal: Journal,
+    pub(super) acks: Acks,
+    pub(super) receipts: mpsc::Sender<Receipt>,
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) generation: u64,
+}
+
+/// A client of WhatsApp on the session store.
+pub(super) struct Engine {
+    client: Arc<Client>,
+    /// The first run is the builder's; later ones are ours.
+    first: Option<BotHandle>,
+    running: Option<tokio::task::JoinHandle<()>>,
+    dialer: Dialer,
+    reports: mpsc::UnboundedSender<Report>,
+    generation: u64,
+}
+
+impl Engine {
+    /// Makes a client. It does not connect yet.
+    pub(super) async fn build(parts: Parts<'_>) -> whatsapp_rust::anyhow::Result<Self> {
+        let Parts {
+            config,
+            endpoints,
+            version,
+            session,
+            paired,
+            journal,
+            acks,
+            receipts,
+            reports,
+            generation,
+        } = parts;
+        // The outbound counter lease depends on FULL: a lost one would use keys twice.
+        let settings = SqliteStoreConfig { synchronous: Synchronous::Full, ..SqliteStoreConfig::default() };
+        let store = SqliteStore::with_config(&session.to_string_lossy(), settings).await?;
+        let dialer = Dialer::new(&endpoints.websocket);
+        let name = config.display_name.as_deref().unwrap_or("Enlace");
+        let mut builder = Bot::builder()
+            .with_backend(store)
+            .with_transport_factory(dialer.clone())
+            .with_http_client(media_http::client(endpoints))
+            .with_version((version.0, version.1, version.2))
+            .with_device_props(
+                DevicePropsOverride::new().with_os(name).with_platform_type(PlatformType::CHROME),
+            )
+            .skip_history_sync()
+            .with_inbound_durability_hook(journal)
+            .with_event_handler(Tap { generation, reports: reports.clone(), acks, receipts });
+        if !paired
+            && config.pairing.method == PairingMethod::PairingCode
+            && let Some(number) = &config.phone_number
+        {
+            builder = builder.with_pair_code(PairCodeOptions {
+                phone_number: number.as_str().to_owned(),
+                ..PairCodeOptions::default()
+            });
+        }
+        let bot = builder.build().await?;
+        let client = bot.client();
+        client.enable_auto_reconnect.store(false, Ordering::Relaxed);
+        Ok(Self { client, first: Some(bot.spawn()), running: None, dialer, reports, generation })
+    }
+
+    /// The client.
+    pub(super) fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// Which client this is: reports of others are old.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Connects and stays connected until the connection ends, which [`Signal::RunEnded`] reports.
+    pub(super) fn run(&mut self) {
+        let first = self.first.take();
+        let client = Arc::clone(&self.client);
+        let (reports, generation) = (self.reports.clone(), self.generation);
+        self.running = Some(tokio::spawn(async move {
+            match first {
+                Some(handle) => handle.await,
+                None => {
+                    client.enable_auto_reconnect.store(false, Ordering::Relaxed);
+                    client.run().await;
+                }
+            }
+            // The supervisor is gone when the device stops.
+            let _ = reports.send((generation, Signal::RunEnded));
+        }));
+    }
+
+    /// How the last attempt to open a socket went.
+    pub(super) fn last_dialing(&self) -> Dialing {
+        self.dialer.take()
+    }
+
+    /// The account, as the session store has it.
+    pub(super) fn account(&self) -> Option<Account> {
+        let device = self.client.persistence_manager().get_device_snapshot();
+        let mut account = account(device.pn.as_ref()?, device.lid.as_ref(), None)?;
+        account.push_name = Some(device.push_name.clone()).filter(|name| !name.is_empty());
+        Some(account)
+    }
+
+    /// Tells WhatsApp that this device is unlinked. Whether it answered is not known.
+    pub(super) async fn unlink(&self) {
+        if tokio::time::timeout(UNLINK_TIMEOUT, self.client.logout()).await.is_err() {
+            tracing::warn!(
+                timeout_s = UNLINK_TIMEOUT.as_secs(),
+                "unlinking at WhatsApp took too long and was given up"
+            );
+        }
+    }
+
+    /// Ends the client: what is buffered is flushed, the socket is closed.
+    pub(super) async fn close(self) {
+        let Self { client, first, running, .. } = self;
+        let closing = async {
+            client.disconnect().await;
+            match (running, first) {
+                (Some(running), _) => drop(running.await),
+                (None, Some(handle)) => handle.await,
+                (None, None) => {}
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
+            tracing::warn!(
+                timeout_s = CLOSE_TIMEOUT.as_secs(),
+                "the WhatsApp client took too long to end and was given up"
+            );
+        }
+    }
+}
+
+/// An account of a JID.
+fn account(jid: &Jid, lid: Option<&Jid>, platform: Option<String>) -> Option<Account> {
+    Some(Account {
+        phone_number: jid.user.as_str().parse().ok()?,
+        jid: jid.to_string(),
+        lid: lid.map(ToString::to_string),
+        push_name: None,
+        platform: platform.filter(|platform| !platform.is_empty()),
+    })
+}
+
+/// Listens on the client's dispatch path: it must never wait.
+struct Tap {
+    generation: u64,
+    reports: mpsc::UnboundedSender<Report>,
+    acks: Acks,
+    receipts: mpsc::Sender<Receipt>,
+}
+
+impl Tap {
+    fn receipt(&self, ids: &[String], kind: &ReceiptType) {
+        let state = match kind {
+            ReceiptType::Delivered => MessageState::Delivered,
+            ReceiptType::Read | ReceiptType::Played => MessageState::Read,
+            _ => return,
+        };
+        if self.receipts.try_send(Receipt { ids: ids.to_vec(), state }).is_err() {
+            metrics::counter!("enlace_device_receipts_dropped_total").increment(1);
+        }
+    }
+}
+
+impl EventHandler for Tap {
+    fn handle_event(&self, event: Arc<Event>) {
+        let signal = match &*event {
+            Event::PairingQrCode(qr) => Signal::Qr(qr.code.clone(), qr.timeout),
+            Event::PairingCode(code) => Signal::PairingCode(code.code.clone(), code.timeout),
+            Event::PairingQrCodesExhausted(exhausted) if exhausted.disconnected => Signal::Exhausted,
+            Event::PairingCodeError(error) => Signal::CodeRefused(error.error.clone()),
+            Event::PairPasskeyRequest(_) => Signal::Passkey,
+            Event::PairError(error) => Signal::PairingFailed(error.error.clone()),
+            Event::QrScannedWithoutMultidevice(_) => {
+                Signal::PairingFailed("the phone's WhatsApp is too old to link devices: update it".into())
+            }
+            Event::PairSuccess(pair) => {
+                match account(
+                    &pair.id,
+                    Some(&pair.lid).filter(|lid| !lid.user.is_empty()),
+                    Some(pair.platform.clone()),
+                ) {
+                    Some(account) => Signal::Paired(account),
+                    None => Signal::PairingFailed("the phone that linked has no phone number".into()),
+                }
+            }
+            Event::Connected(_) => Signal::Connected,
+            Event::SelfPushNameUpdated(update) => Signal::PushName(update.new_name.clone()),
+            Event::Disconnected(end) => Signal::Dropping(Reason::ConnectionLost, end.reason.to_string()),
+            Event::StreamReplaced(_) => Signal::Ended(Ending::Replaced),
+            Event::LoggedOut(end) if end.reason == ConnectFailureReason::AccountLocked => Signal::Ended(
+                Ending::Locked(logout_text(end.logout_message.as_ref(), "WhatsApp locked this account")),
+            ),
+            Event::LoggedOut(end) => Signal::Ended(Ending::LoggedOut(logout_text(
+                end.logout_message.as_ref(),
+                "the device was unlinked on the phone or by WhatsApp: scan again to link it",
+            ))),
+            Event::TemporaryBan(ban) => {
+                let told = ban.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+                let hours = ban.expire.num_minutes().div_euclid(60);
+                Signal::Ended(Ending::Banned(format!(
+                    "WhatsApp banned this account for {hours} h ({:?}){told}",
+                    ban.code
+                )))
+            }
+            Event::ClientOutdated(_) => Signal::Outdated,
+            Event::ConnectFailure(failure) => connect_failure(&failure.reason, failure.message.as_deref()),
+            Event::ServerAck(ack) if ack.class.as_deref() == Some("message") => {
+                let result = ack.error.clone().map_or(AckResult::Accepted, AckResult::Refused);
+                return self.acks.settle(&ack.id, result);
+            }
+            Event::Receipt(receipt) => return self.receipt(&receipt.message_ids, &receipt.r#type),
+            _ => return,
+        };
+        // The supervisor is gone when the device stops.
+        let _ = self.reports.send((self.generation, signal));
+    }
+
+    fn interest(&self) -> EventInterest {
+        EventInterest::of(&[
+            EventKind::PairingQrCode,
+            EventKind::PairingCode,
+            EventKind::PairingQrCodesExhausted,
+            EventKind::PairingCodeError,
+            EventKind::PairPasskeyRequest,
+            EventKind::PairError,
+            EventKind::QrScannedWithoutMultidevice,
+            EventKind::PairSuccess,
+            EventKind::Connected,
+            EventKind::SelfPushNameUpdated,
+            EventKind::Disconnected,
+            EventKind::StreamReplaced,
+            EventKind::LoggedOut,
+            EventKind::TemporaryBan,
+            EventKind::ClientOutdated,
+            EventKind::ConnectFailure,
+            EventKind::ServerAck,
+            EventKind::Receipt,
+        ])
+    }
+}
+
+fn connect_failure(reason: &ConnectFailureReason, told: Option<&str>) -> Signal {
+    let told = told.map(|text| format!(": {text}")).unwrap_or_default();
+    match reason {
+        ConnectFailureReason::ServiceUnavailable | ConnectFailureReason::InternalServerError => {
+            Signal::Dropping(
+                Reason::ServiceUnavailable,
+                format!("WhatsApp is not available ({reason:?}){told}"),
+            )
+        }
+        ConnectFailureReason::TempBanned => Signal::Ended(Ending::Banned(format!(
+            "WhatsApp banned this account; it does not say for how long{told}"
+        ))),
+        other => Signal::Ended(Ending::Refused(format!("WhatsApp refused the login ({other:?}){told}"))),
+    }
+}
+
+fn logout_text(message: Option<&whatsapp_rust::types::events::LogoutMessage>, otherwise: &str) -> String {
+    let told: Vec<&str> = message
+        .into_iter()
+        .flat_map(|message| [message.header.as_deref(), message.subtext.as_deref()])
+        .flatten()
+        .collect();
+    if told.is_empty() { otherwise.to_owned() } else { told.join(": ") }
+}

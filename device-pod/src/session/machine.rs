@@ -1,0 +1,483 @@
+//! The life of a session as a pure function: a state and an event give the next state and what is to be done.
+//!
+//! No clock, no randomness and no I/O: the time comes with the event, the delays are made by whoever carries the effects out.
+
+use enlace_contract::config::PairingMethod;
+use enlace_contract::number::CanonicalNumber;
+use enlace_contract::state::{
+    Account, ClaimState, DeviceState, Disconnect, PairingText, Phase, QrCode, Reason,
+};
+use jiff::{SignedDuration, Timestamp};
+
+/// How long a connection must have lived for its end to count as the first failure again.
+const STABLE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the machine knows: what is shown, and what is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// What the device says of itself.
+    pub state: DeviceState,
+    /// What the device was told.
+    pub policy: Policy,
+    /// How many attempts have failed in a row.
+    attempt: u32,
+    /// The session that just linked must not stay; why.
+    doomed: Option<Reason>,
+    /// A newer version was looked for since the last good login.
+    version_sought: bool,
+    /// This session was connected since the program started: the next time is a reconnection.
+    was_connected: bool,
+}
+
+/// The part of the configuration that decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The number that must link.
+    pub number: Option<CanonicalNumber>,
+    /// The way to link.
+    pub method: PairingMethod,
+}
+
+/// What is remembered over a restart.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// The account of the stored session.
+    pub account: Option<Account>,
+    /// The number that the device may use, when it was asked for.
+    pub claim: Option<CanonicalNumber>,
+    /// A verdict that only a person can undo.
+    pub verdict: Option<Verdict>,
+    /// The newest request to pair that was heeded.
+    pub pair_request: Option<Timestamp>,
+    /// The stored session must be unlinked; why.
+    pub doomed: Option<Reason>,
+}
+
+/// The end of a session that a restart does not undo.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Verdict {
+    /// The phase.
+    pub phase: Phase,
+    /// Why.
+    pub disconnect: Disconnect,
+}
+
+/// What happens to a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The program starts.
+    Start,
+    /// A QR code is there.
+    Qr(QrCode),
+    /// A pairing code is there.
+    PairingCode(PairingText),
+    /// All codes were shown and nobody used one.
+    NobodyScanned,
+    /// WhatsApp gives no pairing code.
+    PairingCodeRefused(String),
+    /// A phone tried to link and could not.
+    PairingFailed(String),
+    /// WhatsApp asks for a passkey.
+    PasskeyAsked,
+    /// A phone linked.
+    Paired(Account),
+    /// Logged in and usable.
+    Connected(Account),
+    /// The account's details changed.
+    AccountChanged(Account),
+    /// The connection ended, or none came about; it is worth trying again.
+    Lost(Reason, Option<String>),
+    /// The session ended for good (as far as a machine can tell).
+    Ended(Ending),
+    /// WhatsApp refuses the version.
+    Outdated,
+    /// A newer version was looked for: whether one was found.
+    VersionSought(bool),
+    /// The time to try again has come.
+    RetryDue,
+    /// Somebody asks to pair.
+    PairRequested(Timestamp),
+    /// The number that linked was asked for: whether the device may have it.
+    ClaimDecided(CanonicalNumber, bool),
+    /// Somebody asks to unlink.
+    LogoutRequested,
+    /// Unlinking is done, as well as it could be.
+    Unlinked,
+    /// The policy changed.
+    PolicyChanged(Policy),
+    /// The device stops.
+    Stop,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// Another client took it over.
+    Replaced,
+    /// It was ended by WhatsApp or on the phone.
+    LoggedOut(String),
+    /// WhatsApp locked the account.
+    Locked(String),
+    /// A ban; with its length when it ends by itself.
+    Banned(String),
+    /// The login was refused for another reason.
+    Refused(String),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Connect with the client that is there, or a new one.
+    Dial,
+    /// Connect after the delay of this many failures.
+    DialLater(u32),
+    /// End the client; the next `Dial` makes a new one.
+    Close,
+    /// Tell WhatsApp that this device is unlinked, then erase the session; answer with [`Event::Unlinked`].
+    Unlink,
+    /// Erase the session.
+    Erase,
+    /// Look for a newer version of WhatsApp Web; answer with [`Event::VersionSought`].
+    SeekVersion,
+    /// Remember over a restart.
+    Remember,
+}
+
+impl Machine {
+    /// A machine that begins where the last one ended.
+    pub fn new(policy: Policy, memory: Memory) -> Self {
+        let Memory { account, claim, verdict, pair_request, doomed } = memory;
+        let mut state = DeviceState {
+            phase: Phase::Starting,
+            paired: account.is_some(),
+            observed_pair_request: pair_request,
+            ..DeviceState::default()
+        };
+        state.claim = match &account {
+            None => ClaimState::None,
+            Some(_) if doomed.is_some() => ClaimState::Refused,
+            Some(account) => restored_claim(account, &policy, claim.as_ref()),
+        };
+        state.account = account;
+        if let Some(Verdict { phase, disconnect }) = verdict {
+            state.phase = phase;
+            state.reason = Some(disconnect.reason);
+            state.message.clone_from(&disconnect.message);
+            state.disconnected_at = Some(disconnect.at);
+            state.last_disconnect = Some(disconnect);
+        }
+        Self { state, policy, attempt: 0, doomed, version_sought: false, was_connected: false }
+    }
+
+    /// What to remember over a restart, but for the account: the session's own store has that.
+    pub fn memory(&self) -> Memory {
+        let claimed = self.state.account.as_ref().filter(|_| self.state.claim == ClaimState::Granted);
+        Memory {
+            account: self.state.account.clone(),
+            claim: claimed.map(|account| account.phone_number.canonical()),
+            verdict: self.verdict(),
+            pair_request: self.state.observed_pair_request,
+            doomed: self.doomed,
+        }
+    }
+
+    /// The verdict to remember, if the session is at such an end.
+    fn verdict(&self) -> Option<Verdict> {
+        let lasting =
+            matches!(self.state.phase, Phase::LoggedOut | Phase::Conflict | Phase::Banned | Phase::Failed);
+        lasting
+            .then(|| self.state.last_disconnect.clone())
+            .flatten()
+            .map(|disconnect| Verdict { phase: self.state.phase, disconnect })
+    }
+
+    /// Whether messages may go out.
+    pub fn may_send(&self) -> bool {
+        self.state.phase == Phase::Connected && self.state.claim == ClaimState::Granted
+    }
+
+    /// The next state after an event at a time, and what is to be done, in order.
+    #[must_use]
+    pub fn step(&self, event: Event, now: Timestamp) -> (Self, Vec<Effect>) {
+        let mut next = self.clone();
+        let effects = next.apply(event, now);
+        (next, effects)
+    }
+
+    fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
+        match event {
+            Event::Start if self.state.phase.is_final() => vec![],
+            Event::Start | Event::RetryDue => self.dial(),
+            Event::Qr(qr) if !self.state.paired && self.policy.method == PairingMethod::QRCode => {
+                self.show(Phase::AwaitingScan, Some(qr), None)
+            }
+            Event::PairingCode(code) if !self.state.paired => {
+                self.show(Phase::AwaitingCode, None, Some(code))
+            }
+            Event::Qr(_) | Event::PairingCode(_) => vec![],
+            Event::NobodyScanned if self.state.paired => vec![],
+            Event::NobodyScanned => {
+                self.end(Phase::Disconnected, Reason::NobodyScanned, None, now);
+                vec![Effect::Close]
+            }
+            Event::PairingCodeRefused(message) => {
+                self.end(Phase::Disconnected, Reason::PairingCodeRefused, Some(message), now);
+                vec![Effect::Close]
+            }
+            Event::PairingFailed(message) => {
+                self.end(Phase::Disconnected, Reason::PairingFailed, Some(message), now);
+                vec![Effect::Close]
+            }
+            Event::PasskeyAsked => {
+                self.state.phase = Phase::PasskeyRequired;
+                self.state.reason = Some(Reason::PasskeyRequired);
+                self.state.message = Some(
+                    "WhatsApp asks for a passkey before it links this account; Enlace cannot answer it"
+                        .into(),
+                );
+                vec![]
+            }
+            Event::Paired(account) => self.paired(account),
+            Event::Connected(account) => self.connected(account, now),
+            Event::AccountChanged(account) => {
+                if self.state.paired {
+                    self.state.account = Some(account);
+                }
+                vec![Effect::Remember]
+            }
+            Event::Lost(reason, message) => self.lost(reason, message, now),
+            Event::Ended(ending) => self.ended(ending, now),
+            Event::Outdated => self.outdated(now),
+            Event::VersionSought(true) => self.dial(),
+            Event::VersionSought(false) => {
+                self.end(Phase::Outdated, Reason::ClientOutdated, Some(OUTDATED.into()), now);
+                vec![Effect::Close, Effect::Remember]
+            }
+            Event::PairRequested(at) => self.pair_requested(at),
+            Event::ClaimDecided(number, granted) => self.claim_decided(&number, granted),
+            Event::LogoutRequested => self.doom(Reason::LoggedOutByRequest),
+            Event::Unlinked => self.unlinked(now),
+            Event::PolicyChanged(policy) => {
+                self.policy = policy;
+                vec![]
+            }
+            Event::Stop => {
+                if !self.state.phase.is_final() {
+                    self.end(Phase::Disconnected, Reason::Stopping, None, now);
+                }
+                vec![Effect::Close]
+            }
+        }
+    }
+
+    fn dial(&mut self) -> Vec<Effect> {
+        if self.state.phase != Phase::Reconnecting {
+            self.state.phase = Phase::Starting;
+        }
+        vec![Effect::Dial]
+    }
+
+    fn show(&mut self, phase: Phase, qr: Option<QrCode>, code: Option<PairingText>) -> Vec<Effect> {
+        self.state.phase = phase;
+        self.state.reason = None;
+        self.state.message = None;
+        self.state.qr = qr;
+        self.state.pairing_code = code;
+        self.attempt = 0;
+        vec![]
+    }
+
+    fn paired(&mut self, account: Account) -> Vec<Effect> {
+        self.state.phase = Phase::Starting;
+        self.state.qr = None;
+        self.state.pairing_code = None;
+        self.state.reason = None;
+        self.state.message = None;
+        self.state.paired = true;
+        self.state.claim = match &self.policy.number {
+            None => ClaimState::Pending,
+            Some(number) if *number == account.phone_number.canonical() => ClaimState::Granted,
+            Some(_) => {
+                self.doomed = Some(Reason::NumberMismatch);
+                ClaimState::Refused
+            }
+        };
+        self.state.account = Some(account);
+        vec![Effect::Remember]
+    }
+
+    fn connected(&mut self, account: Account, now: Timestamp) -> Vec<Effect> {
+        if !self.state.paired {
+            // The session was restored from elsewhere than this machine's memory.
+            self.state.claim = restored_claim(&account, &self.policy, None);
+        }
+        self.state.paired = true;
+        self.state.account = Some(account);
+        self.state.qr = None;
+        self.state.pairing_code = None;
+        self.version_sought = false;
+        if self.doomed.is_some() {
+            return vec![Effect::Unlink];
+        }
+        self.state.phase = Phase::Connected;
+        self.state.reason = None;
+        self.state.message = None;
+        self.state.connected_at = Some(now);
+        self.state.disconnected_at = None;
+        if self.was_connected {
+            self.state.reconnects += 1;
+        }
+        self.was_connected = true;
+        vec![Effect::Remember]
+    }
+
+    fn lost(&mut self, reason: Reason, message: Option<String>, now: Timestamp) -> Vec<Effect> {
+        if self.state.phase.is_final() || self.state.phase == Phase::Disconnected {
+            return vec![];
+        }
+        if self.state.connected_at.is_some_and(|at| now.duration_since(at) >= STABLE) {
+            self.attempt = 0;
+        }
+        let phase = if self.state.paired { Phase::Reconnecting } else { Phase::Starting };
+        self.end(phase, reason, message, now);
+        let attempt = self.attempt;
+        self.attempt = self.attempt.saturating_add(1);
+        vec![Effect::DialLater(attempt)]
+    }
+
+    fn ended(&mut self, ending: Ending, now: Timestamp) -> Vec<Effect> {
+        if self.doomed.is_some() {
+            // Our own unlinking comes back as a logout.
+            return self.unlinked(now);
+        }
+        let (phase, reason, message) = match ending {
+            Ending::Replaced => (Phase::Conflict, Reason::Replaced, REPLACED.to_owned()),
+            Ending::LoggedOut(message) => (Phase::LoggedOut, Reason::LoggedOutOnPhone, message),
+            Ending::Locked(message) => (Phase::Banned, Reason::AccountLocked, message),
+            Ending::Banned(message) => (Phase::Banned, Reason::TemporaryBan, message),
+            Ending::Refused(message) => (Phase::Failed, Reason::LoginRefused, message),
+        };
+        self.end(phase, reason, Some(message), now);
+        if phase == Phase::LoggedOut {
+            self.forget();
+            return vec![Effect::Close, Effect::Erase, Effect::Remember];
+        }
+        vec![Effect::Close, Effect::Remember]
+    }
+
+    fn outdated(&mut self, now: Timestamp) -> Vec<Effect> {
+        if self.version_sought {
+            self.end(Phase::Outdated, Reason::ClientOutdated, Some(OUTDATED.into()), now);
+            return vec![Effect::Close, Effect::Remember];
+        }
+        self.version_sought = true;
+        let phase = if self.state.paired { Phase::Reconnecting } else { Phase::Starting };
+        self.end(phase, Reason::ClientOutdated, None, now);
+        vec![Effect::Close, Effect::SeekVersion]
+    }
+
+    fn pair_requested(&mut self, at: Timestamp) -> Vec<Effect> {
+        if self.state.observed_pair_request.is_some_and(|seen| at <= seen) {
+            return vec![];
+        }
+        self.state.observed_pair_request = Some(at);
+        let resting = self.state.phase.is_final() || self.state.phase == Phase::Disconnected;
+        if !resting {
+            return vec![Effect::Remember];
+        }
+        self.attempt = 0;
+        self.version_sought = false;
+        self.doomed = None;
+        self.state.phase = Phase::Starting;
+        self.state.reason = None;
+        self.state.message = None;
+        vec![Effect::Remember, Effect::Dial]
+    }
+
+    fn claim_decided(&mut self, number: &CanonicalNumber, granted: bool) -> Vec<Effect> {
+        let asked = self.state.account.as_ref().map(|account| account.phone_number.canonical());
+        if self.state.claim != ClaimState::Pending || asked.as_ref() != Some(number) {
+            return vec![];
+        }
+        if granted {
+            self.state.claim = ClaimState::Granted;
+            return vec![Effect::Remember];
+        }
+        self.state.claim = ClaimState::Refused;
+        self.doom(Reason::DuplicateNumber)
+    }
+
+    /// Ends the session as soon as WhatsApp can be told; at once when the connection is there.
+    fn doom(&mut self, reason: Reason) -> Vec<Effect> {
+        if !self.state.paired {
+            return vec![];
+        }
+        self.doomed = Some(reason);
+        if self.state.phase == Phase::Connected {
+            vec![Effect::Remember, Effect::Unlink]
+        } else {
+            vec![Effect::Remember]
+        }
+    }
+
+    fn unlinked(&mut self, now: Timestamp) -> Vec<Effect> {
+        let Some(reason) = self.doomed.take() else { return vec![] };
+        let message = match reason {
+            Reason::NumberMismatch => self.mismatch(),
+            Reason::DuplicateNumber => Some("the number that linked belongs to another device".into()),
+            _ => None,
+        };
+        self.end(Phase::LoggedOut, reason, message, now);
+        self.forget();
+        vec![Effect::Close, Effect::Erase, Effect::Remember]
+    }
+
+    fn mismatch(&self) -> Option<String> {
+        let linked = &self.state.account.as_ref()?.phone_number;
+        let declared = self.policy.number.as_ref()?;
+        Some(format!(
+            "the phone that linked has the number {linked}, declared is {declared}: scan with that phone"
+        ))
+    }
+
+    fn end(&mut self, phase: Phase, reason: Reason, message: Option<String>, now: Timestamp) {
+        self.state.phase = phase;
+        self.state.reason = Some(reason);
+        self.state.message.clone_from(&message);
+        self.state.qr = None;
+        self.state.pairing_code = None;
+        if self.state.connected_at.take().is_some() || self.state.disconnected_at.is_none() {
+            self.state.disconnected_at = Some(now);
+        }
+        // One line for each end: what follows while it lasts (a retry that fails for the same reason) is not a new one.
+        let same = self
+            .state
+            .last_disconnect
+            .as_ref()
+            .is_some_and(|last| last.reason == reason && last.message == message && self.attempt > 0);
+        if !same {
+            self.state.last_disconnect = Some(Disconnect { reason, message, at: now });
+        }
+    }
+
+    fn forget(&mut self) {
+        self.state.paired = false;
+        self.state.account = None;
+        self.state.claim = ClaimState::None;
+        self.was_connected = false;
+    }
+}
+
+const REPLACED: &str = "another client uses this session; ask to pair again to take it back";
+const OUTDATED: &str = "WhatsApp refuses this version of the client: update Enlace";
+
+fn restored_claim(account: &Account, policy: &Policy, claim: Option<&CanonicalNumber>) -> ClaimState {
+    // A session that was restored is never logged out for a mismatch.
+    let own = account.phone_number.canonical();
+    let granted = policy.number.is_some() || claim == Some(&own);
+    if granted { ClaimState::Granted } else { ClaimState::Pending }
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

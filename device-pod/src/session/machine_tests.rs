@@ -1,0 +1,288 @@
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn account(number: &str) -> Account {
+    Account {
+        phone_number: number.parse().unwrap(),
+        jid: format!("{number}:1@s.whatsapp.net"),
+        lid: None,
+        push_name: None,
+        platform: None,
+    }
+}
+
+fn qr() -> QrCode {
+    QrCode { code: "2@ref".into(), text: "▀".into(), expires_at: at(60) }
+}
+
+fn fresh() -> Machine {
+    Machine::new(Policy::default(), Memory::default())
+}
+
+fn declared(number: &str) -> Policy {
+    Policy {
+        number: Some(number.parse::<enlace_contract::number::PhoneNumber>().unwrap().canonical()),
+        method: PairingMethod::QRCode,
+    }
+}
+
+/// A machine with a session that is connected since second 0.
+fn connected() -> Machine {
+    run(
+        Machine::new(declared("525550000001"), Memory::default()),
+        [
+            Event::Start,
+            Event::Qr(qr()),
+            Event::Paired(account("5215550000001")),
+            Event::Connected(account("5215550000001")),
+        ],
+    )
+}
+
+fn run(machine: Machine, events: impl IntoIterator<Item = Event>) -> Machine {
+    events.into_iter().fold(machine, |machine, event| machine.step(event, at(0)).0)
+}
+
+#[test]
+fn each_end_of_a_connection_has_its_phase_reason_and_effects() {
+    use Effect::{Close, DialLater, Erase, Remember, SeekVersion};
+    let table: Vec<(Event, Phase, Reason, Vec<Effect>)> = vec![
+        (
+            Event::Lost(Reason::ConnectionLost, None),
+            Phase::Reconnecting,
+            Reason::ConnectionLost,
+            vec![DialLater(0)],
+        ),
+        (
+            Event::Lost(Reason::ServiceUnavailable, None),
+            Phase::Reconnecting,
+            Reason::ServiceUnavailable,
+            vec![DialLater(0)],
+        ),
+        (Event::Ended(Ending::Replaced), Phase::Conflict, Reason::Replaced, vec![Close, Remember]),
+        (
+            Event::Ended(Ending::LoggedOut("gone".into())),
+            Phase::LoggedOut,
+            Reason::LoggedOutOnPhone,
+            vec![Close, Erase, Remember],
+        ),
+        (
+            Event::Ended(Ending::Banned("a day".into())),
+            Phase::Banned,
+            Reason::TemporaryBan,
+            vec![Close, Remember],
+        ),
+        (
+            Event::Ended(Ending::Locked("locked".into())),
+            Phase::Banned,
+            Reason::AccountLocked,
+            vec![Close, Remember],
+        ),
+        (
+            Event::Ended(Ending::Refused("409".into())),
+            Phase::Failed,
+            Reason::LoginRefused,
+            vec![Close, Remember],
+        ),
+        (Event::Outdated, Phase::Reconnecting, Reason::ClientOutdated, vec![Close, SeekVersion]),
+        (Event::VersionSought(false), Phase::Outdated, Reason::ClientOutdated, vec![Close, Remember]),
+        (Event::Stop, Phase::Disconnected, Reason::Stopping, vec![Close]),
+    ];
+    for (event, phase, reason, effects) in table {
+        let (machine, did) = connected().step(event.clone(), at(5));
+        assert_eq!((machine.state.phase, machine.state.reason), (phase, Some(reason)), "{event:?}");
+        assert_eq!(did, effects, "{event:?}");
+        let last = machine.state.last_disconnect.as_ref().unwrap();
+        assert_eq!((last.reason, last.at), (reason, at(5)), "{event:?}");
+        assert_eq!(
+            (machine.state.connected_at, machine.state.disconnected_at),
+            (None, Some(at(5))),
+            "{event:?}"
+        );
+        assert!(!machine.may_send(), "{event:?}");
+    }
+}
+
+#[test]
+fn a_scan_of_the_declared_number_in_another_form_connects() {
+    let machine = connected();
+    assert_eq!((machine.state.phase, machine.state.claim), (Phase::Connected, ClaimState::Granted));
+    assert!(machine.state.qr.is_none() && machine.state.paired && machine.may_send());
+}
+
+#[test]
+fn the_wrong_phone_is_unlinked_once_it_is_connected() {
+    let machine = run(
+        Machine::new(declared("525550000001"), Memory::default()),
+        [Event::Start, Event::Qr(qr()), Event::Paired(account("551100000001"))],
+    );
+    assert!(!machine.may_send());
+    let restarted = Machine::new(declared("525550000001"), machine.memory());
+    let (restarted, effects) = restarted.step(Event::Connected(account("551100000001")), at(1));
+    assert_eq!(
+        (restarted.may_send(), effects),
+        (false, vec![Effect::Unlink]),
+        "a restart in between changes nothing"
+    );
+    let (machine, effects) = machine.step(Event::Connected(account("551100000001")), at(1));
+    assert_eq!(effects, vec![Effect::Unlink]);
+    let (machine, effects) = machine.step(Event::Unlinked, at(2));
+    assert_eq!(effects, vec![Effect::Close, Effect::Erase, Effect::Remember]);
+    assert_eq!((machine.state.phase, machine.state.reason), (Phase::LoggedOut, Some(Reason::NumberMismatch)));
+    let message = machine.state.message.unwrap();
+    assert!(message.contains("551100000001") && message.contains("525550000001"), "{message}");
+    assert!(!machine.state.paired);
+}
+
+#[test]
+fn a_restored_session_is_never_logged_out_for_its_number() {
+    let memory = Memory { account: Some(account("551100000001")), ..Memory::default() };
+    let machine = run(
+        Machine::new(declared("525550000001"), memory),
+        [Event::Start, Event::Connected(account("551100000001"))],
+    );
+    assert_eq!((machine.state.phase, machine.may_send()), (Phase::Connected, true));
+}
+
+#[test]
+fn without_a_declared_number_nothing_is_sent_until_the_claim_is_granted() {
+    let number = account("551100000001").phone_number.canonical();
+    let machine = run(
+        fresh(),
+        [
+            Event::Start,
+            Event::Qr(qr()),
+            Event::Paired(account("551100000001")),
+            Event::Connected(account("551100000001")),
+        ],
+    );
+    assert_eq!(
+        (machine.state.phase, machine.state.claim, machine.may_send()),
+        (Phase::Connected, ClaimState::Pending, false)
+    );
+
+    let (granted, effects) = machine.step(Event::ClaimDecided(number.clone(), true), at(1));
+    assert_eq!((granted.may_send(), effects), (true, vec![Effect::Remember]));
+
+    let (refused, effects) = machine.step(Event::ClaimDecided(number.clone(), false), at(1));
+    assert_eq!(effects, vec![Effect::Remember, Effect::Unlink]);
+    let (refused, _) = refused.step(Event::Unlinked, at(2));
+    assert_eq!(
+        (refused.state.phase, refused.state.reason),
+        (Phase::LoggedOut, Some(Reason::DuplicateNumber))
+    );
+
+    let other = account("551100000002").phone_number.canonical();
+    assert_eq!(
+        machine.step(Event::ClaimDecided(other, true), at(1)).1,
+        vec![],
+        "an answer about another number"
+    );
+
+    let memory = Memory { account: Some(account("551100000001")), claim: Some(number), ..Memory::default() };
+    let restarted = run(
+        Machine::new(Policy::default(), memory),
+        [Event::Start, Event::Connected(account("551100000001"))],
+    );
+    assert!(restarted.may_send(), "a granted claim is remembered");
+}
+
+#[test]
+fn delays_grow_while_nothing_works_and_begin_again_after_a_stable_connection() {
+    let mut machine = connected();
+    for attempt in 0..3 {
+        let (next, effects) = machine.step(Event::Lost(Reason::ConnectionLost, None), at(i64::from(attempt)));
+        assert_eq!(effects, vec![Effect::DialLater(attempt)]);
+        machine = next;
+    }
+    let (machine, _) = machine.step(Event::Connected(account("5215550000001")), at(100));
+    assert_eq!(machine.state.reconnects, 1);
+    let (short, effects) = machine.step(Event::Lost(Reason::ConnectionLost, None), at(110));
+    assert_eq!(effects, vec![Effect::DialLater(3)], "a connection of ten seconds is not stable");
+    drop(short);
+    let (_, effects) = machine.step(Event::Lost(Reason::ConnectionLost, None), at(160));
+    assert_eq!(effects, vec![Effect::DialLater(0)]);
+}
+
+#[test]
+fn retries_that_fail_alike_are_one_disconnect() {
+    let (machine, _) = connected().step(Event::Lost(Reason::ConnectFailed, Some("refused".into())), at(1));
+    let (again, _) = machine.step(Event::Lost(Reason::ConnectFailed, Some("refused".into())), at(9));
+    assert_eq!(again.state, machine.state, "nothing that is shown changes");
+}
+
+#[test]
+fn codes_that_nobody_scans_stop_and_come_back_on_request() {
+    let machine = run(fresh(), [Event::Start, Event::Qr(qr()), Event::NobodyScanned]);
+    assert_eq!(
+        (machine.state.phase, machine.state.reason),
+        (Phase::Disconnected, Some(Reason::NobodyScanned))
+    );
+    assert!(machine.state.qr.is_none());
+    assert_eq!(
+        machine.step(Event::Lost(Reason::ConnectionLost, None), at(1)).1,
+        vec![],
+        "the end of its socket is no news"
+    );
+
+    let (machine, effects) = machine.step(Event::PairRequested(at(10)), at(11));
+    assert_eq!((machine.state.phase, effects), (Phase::Starting, vec![Effect::Remember, Effect::Dial]));
+    assert_eq!(machine.step(Event::PairRequested(at(10)), at(12)).1, vec![], "heeded once");
+}
+
+#[test]
+fn a_final_end_outlives_a_restart_and_yields_to_a_person() {
+    for ending in [Ending::Replaced, Ending::Banned("a day".into()), Ending::Refused("418".into())] {
+        let (machine, _) = connected().step(Event::Ended(ending), at(5));
+        let restarted = Machine::new(declared("525550000001"), machine.memory());
+        let (restarted, effects) = restarted.step(Event::Start, at(6));
+        assert_eq!((restarted.state.phase, effects), (machine.state.phase, vec![]), "it does not fight");
+        let (asked, effects) = restarted.step(Event::PairRequested(at(7)), at(7));
+        assert_eq!((asked.state.phase, effects), (Phase::Starting, vec![Effect::Remember, Effect::Dial]));
+    }
+}
+
+#[test]
+fn an_outdated_version_is_sought_once() {
+    let (machine, _) = connected().step(Event::Outdated, at(1));
+    let (machine, effects) = machine.step(Event::VersionSought(true), at(2));
+    assert_eq!(effects, vec![Effect::Dial]);
+    let (machine, effects) = machine.step(Event::Outdated, at(3));
+    assert_eq!((machine.state.phase, effects), (Phase::Outdated, vec![Effect::Close, Effect::Remember]));
+    assert_eq!(machine.memory().verdict, None, "a restart, with a newer image, tries again");
+}
+
+#[test]
+fn a_logout_waits_for_the_connection_that_it_needs() {
+    let (machine, _) = connected().step(Event::Lost(Reason::ConnectionLost, None), at(1));
+    let (machine, effects) = machine.step(Event::LogoutRequested, at(2));
+    assert_eq!(effects, vec![Effect::Remember]);
+    let (machine, effects) = machine.step(Event::Connected(account("5215550000001")), at(3));
+    assert_eq!(effects, vec![Effect::Unlink]);
+    let (machine, _) = machine.step(Event::Ended(Ending::LoggedOut("own".into())), at(4));
+    assert_eq!(
+        (machine.state.phase, machine.state.reason),
+        (Phase::LoggedOut, Some(Reason::LoggedOutByRequest))
+    );
+    assert_eq!(fresh().step(Event::LogoutRequested, at(1)).1, vec![], "nothing is linked");
+}
+
+#[test]
+fn a_pairing_code_replaces_the_qr_code() {
+    let policy = Policy { method: PairingMethod::PairingCode, ..declared("525550000001") };
+    let code = PairingText { code: "ABCD1234".into(), expires_at: at(180) };
+    let machine = run(
+        Machine::new(policy, Memory::default()),
+        [Event::Start, Event::Qr(qr()), Event::PairingCode(code.clone())],
+    );
+    assert_eq!((machine.state.phase, &machine.state.qr), (Phase::AwaitingCode, &None));
+    assert_eq!(machine.state.pairing_code, Some(code));
+    let (machine, _) = machine.step(Event::PairingCodeRefused("rate-overlimit".into()), at(1));
+    assert_eq!(
+        (machine.state.phase, machine.state.reason),
+        (Phase::Disconnected, Some(Reason::PairingCodeRefused))
+    );
+}

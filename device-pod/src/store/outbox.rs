@@ -1,0 +1,444 @@
+//! Messages that go out.
+//!
+//! A message is stored with the id it will have at WhatsApp, so that a retry after a crash is the same message to the receiver.
+
+use enlace_contract::messages::{
+    Base64, Content, Media, Message, MessageError, MessagePage, MessageState, SendMessage,
+};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow as _, Row as _};
+
+use super::{Store, StoreError, time};
+
+/// How many messages may wait to be sent.
+pub const MAX_WAITING: i64 = 10_000;
+/// How long a finished message, and with it its idempotency key, is kept.
+pub const RETENTION: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
+
+/// What became of a message that was to be stored.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is on disk.
+    New(Message),
+    /// The same message was stored under this key before.
+    Repeated(Message),
+    /// Another message was stored under this key before.
+    KeyReused,
+    /// Too many messages wait already.
+    Full,
+}
+
+/// A message whose turn has come, with its content.
+#[derive(Debug)]
+pub struct Due {
+    /// Its id at WhatsApp.
+    pub id: String,
+    /// To whom, as it was asked for.
+    pub to: String,
+    /// The JID that was found for it before.
+    pub jid: Option<String>,
+    /// What to send.
+    pub content: Content,
+}
+
+impl Store {
+    /// Stores a message under an id; with a key, at most once.
+    ///
+    /// # Errors
+    /// When the database fails: then nothing is stored.
+    pub async fn enqueue(
+        &self,
+        message: SendMessage,
+        id: &str,
+        key: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Stored, StoreError> {
+        let kind = message.content.kind();
+        let (content, media) = split(message.content)?;
+        let fingerprint = fingerprint(&message.to, &content, media.as_deref());
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        if let Some(key) = key {
+            let row = sqlx::query("SELECT *, fingerprint FROM outbox WHERE idempotency_key = ?")
+                .bind(key)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            if let Some(row) = row {
+                let same = row.try_get::<Vec<u8>, _>("fingerprint")? == fingerprint;
+                return Ok(if same { Stored::Repeated(message_of(&row)?) } else { Stored::KeyReused });
+            }
+        }
+        let waiting: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending')")
+                .fetch_one(&mut *transaction)
+                .await?;
+        if waiting >= MAX_WAITING {
+            return Ok(Stored::Full);
+        }
+        let row = sqlx::query(
+            "INSERT INTO outbox (id, idempotency_key, fingerprint, recipient, kind, content, media, state, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8) RETURNING *",
+        )
+        .bind(id)
+        .bind(key)
+        .bind(fingerprint)
+        .bind(&message.to)
+        .bind(kind)
+        .bind(content)
+        .bind(media)
+        .bind(now.as_millisecond())
+        .fetch_one(&mut *transaction)
+        .await?;
+        let message = message_of(&row)?;
+        transaction.commit().await?;
+        Ok(Stored::New(message))
+    }
+
+    /// The message whose turn it is: the oldest that waits. It is marked as being sent.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_due(&self, now: Timestamp) -> Result<Option<(Due, Message)>, StoreError> {
+        let row = sqlx::query(
+            "UPDATE outbox SET state = 'sending', updated_at = ?1 WHERE sequence =
+             (SELECT sequence FROM outbox WHERE state IN ('queued', 'sending') ORDER BY sequence LIMIT 1) RETURNING *",
+        )
+        .bind(now.as_millisecond())
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let content: Option<String> = row.try_get("content")?;
+        let content =
+            content.ok_or_else(|| StoreError::Corrupt("a waiting message has no content".into()))?;
+        let due = Due {
+            id: row.try_get("id")?,
+            to: row.try_get("recipient")?,
+            jid: row.try_get("jid")?,
+            content: join(&content, row.try_get("media")?)?,
+        };
+        Ok(Some((due, message_of(&row)?)))
+    }
+
+    /// How many messages wait.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending')")
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    /// Keeps the JID that was found for a message, so that a retry goes to the same one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn resolved(&self, id: &str, jid: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE outbox SET jid = ? WHERE id = ?").bind(jid).bind(id).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// A message goes back to wait for another attempt.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn requeue(&self, id: &str, now: Timestamp) -> Result<Option<Message>, StoreError> {
+        let row = sqlx::query("UPDATE outbox SET state = 'queued', updated_at = ?2 WHERE id = ?1 AND state = 'sending' RETURNING *")
+            .bind(id)
+            .bind(now.as_millisecond())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(message_of).transpose()
+    }
+
+    /// A message came further: `sent`, `delivered` or `read`. Steps backwards are ignored (none is returned).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn advance(
+        &self,
+        id: &str,
+        to: MessageState,
+        now: Timestamp,
+    ) -> Result<Option<Message>, StoreError> {
+        let before: &str = match to {
+            MessageState::Sent => "('queued', 'sending')",
+            MessageState::Delivered => "('queued', 'sending', 'sent')",
+            MessageState::Read => "('queued', 'sending', 'sent', 'delivered')",
+            MessageState::Queued | MessageState::Sending | MessageState::Failed => return Ok(None),
+        };
+        let sql = format!(
+            "UPDATE outbox SET state = ?2, content = NULL, media = NULL, sent_at = coalesce(sent_at, ?3), updated_at = ?3
+             WHERE id = ?1 AND state IN {before} RETURNING *"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(id)
+            .bind(state_word(to))
+            .bind(now.as_millisecond())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(message_of).transpose()
+    }
+
+    /// A message will not be sent.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn fail(
+        &self,
+        id: &str,
+        error: &MessageError,
+        now: Timestamp,
+    ) -> Result<Option<Message>, StoreError> {
+        let row = sqlx::query(
+            "UPDATE outbox SET state = 'failed', error_reason = ?2, error_message = ?3, content = NULL, media = NULL, updated_at = ?4
+             WHERE id = ?1 AND state IN ('queued', 'sending') RETURNING *",
+        )
+        .bind(id)
+        .bind(&error.reason)
+        .bind(&error.message)
+        .bind(now.as_millisecond())
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(message_of).transpose()
+    }
+
+    /// The message of an id.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn message(&self, id: &str) -> Result<Option<Message>, StoreError> {
+        let row =
+            sqlx::query("SELECT * FROM outbox WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        row.as_ref().map(message_of).transpose()
+    }
+
+    /// A page of messages after a sequence number, oldest first; of one state if asked for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn messages(
+        &self,
+        after: i64,
+        limit: u32,
+        state: Option<MessageState>,
+    ) -> Result<MessagePage, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM outbox WHERE sequence > ?1 AND (?3 IS NULL OR state = ?3) ORDER BY sequence LIMIT ?2 + 1",
+        )
+        .bind(after)
+        .bind(limit)
+        .bind(state.map(state_word))
+        .fetch_all(&self.pool)
+        .await?;
+        let mut items = rows.iter().map(message_of).collect::<Result<Vec<_>, _>>()?;
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().filter(|_| more).map(|message| message.sequence);
+        Ok(MessagePage { items, next })
+    }
+
+    /// Removes finished messages that are older than [`RETENTION`].
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn prune_outbox(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let before = now.saturating_sub(RETENTION).unwrap_or(Timestamp::MIN).as_millisecond();
+        let done =
+            sqlx::query("DELETE FROM outbox WHERE state NOT IN ('queued', 'sending') AND updated_at < ?")
+                .bind(before)
+                .execute(&self.pool)
+                .await?;
+        Ok(done.rows_affected())
+    }
+}
+
+/// The content as JSON without its file, and the file.
+fn split(mut content: Content) -> Result<(String, Option<Vec<u8>>), StoreError> {
+    let media = media_of(&mut content).map(|media| std::mem::take(&mut media.data.0));
+    let text = serde_json::to_string(&content).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok((text, media))
+}
+
+fn join(text: &str, media: Option<Vec<u8>>) -> Result<Content, StoreError> {
+    let mut content: Content =
+        serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    if let (Some(slot), Some(bytes)) = (media_of(&mut content), media) {
+        slot.data = Base64(bytes);
+    }
+    Ok(content)
+}
+
+fn media_of(content: &mut Content) -> Option<&mut Media> {
+    match content {
+        Content::Text { .. } => None,
+        Content::Image { media, .. }
+        | Content::Video { media, .. }
+        | Content::Audio { media, .. }
+        | Content::Document { media, .. } => Some(media),
+    }
+}
+
+fn fingerprint(to: &str, content: &str, media: Option<&[u8]>) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for part in [to.as_bytes(), content.as_bytes(), media.unwrap_or_default()] {
+        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().to_vec()
+}
+
+const fn state_word(state: MessageState) -> &'static str {
+    match state {
+        MessageState::Queued => "queued",
+        MessageState::Sending => "sending",
+        MessageState::Sent => "sent",
+        MessageState::Delivered => "delivered",
+        MessageState::Read => "read",
+        MessageState::Failed => "failed",
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct OutboxRow {
+    sequence: i64,
+    id: String,
+    recipient: String,
+    kind: String,
+    state: String,
+    error_reason: Option<String>,
+    error_message: Option<String>,
+    created_at: i64,
+    sent_at: Option<i64>,
+    updated_at: i64,
+}
+
+fn message_of(row: &SqliteRow) -> Result<Message, StoreError> {
+    let row = OutboxRow::from_row(row)?;
+    let state = serde_json::from_value(serde_json::Value::String(row.state))
+        .map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(Message {
+        id: row.id,
+        sequence: row.sequence,
+        to: row.recipient,
+        kind: row.kind,
+        state,
+        error: row
+            .error_reason
+            .map(|reason| MessageError { reason, message: row.error_message.unwrap_or_default() }),
+        created_at: time(row.created_at)?,
+        sent_at: row.sent_at.map(time).transpose()?,
+        updated_at: time(row.updated_at)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn store(directory: &tempfile::TempDir) -> Store {
+        Store::open(&directory.path().join("device.db")).await.unwrap()
+    }
+
+    fn text(text: &str) -> SendMessage {
+        SendMessage { to: "525550000001".into(), content: Content::Text { text: text.into() } }
+    }
+
+    fn file(bytes: &[u8]) -> SendMessage {
+        let media = Media { data: Base64(bytes.to_vec()), mime_type: None, file_name: Some("a.pdf".into()) };
+        SendMessage { to: "525550000001".into(), content: Content::Document { media, caption: None } }
+    }
+
+    #[tokio::test]
+    async fn a_key_stores_one_message_and_refuses_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let now = Timestamp::now();
+        let Stored::New(first) = store.enqueue(file(b"one"), "A", Some("key"), now).await.unwrap() else {
+            panic!()
+        };
+        let Stored::Repeated(again) = store.enqueue(file(b"one"), "B", Some("key"), now).await.unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(first, again);
+        assert_eq!(store.enqueue(file(b"two"), "C", Some("key"), now).await.unwrap(), Stored::KeyReused);
+        assert!(matches!(
+            store.enqueue(file(b"two"), "D", Some("other"), now).await.unwrap(),
+            Stored::New(_)
+        ));
+        assert_eq!(store.waiting().await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_waits_first_and_comes_back_after_a_restart_under_its_id() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = store(&directory).await;
+        let now = Timestamp::now();
+        for (id, word) in [("A", "one"), ("B", "two")] {
+            first.enqueue(text(word), id, None, now).await.unwrap();
+        }
+        let (due, message) = first.next_due(now).await.unwrap().unwrap();
+        assert_eq!((due.id.as_str(), message.state), ("A", MessageState::Sending));
+        first.close().await;
+
+        let second = store(&directory).await;
+        let (due, _) = second.next_due(now).await.unwrap().unwrap();
+        assert_eq!((due.id.as_str(), due.content), ("A", Content::Text { text: "one".into() }));
+        second.advance("A", MessageState::Sent, now).await.unwrap().unwrap();
+        assert_eq!(second.next_due(now).await.unwrap().unwrap().0.id, "B");
+    }
+
+    #[tokio::test]
+    async fn a_message_never_goes_backwards_and_its_content_is_gone_once_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let now = Timestamp::now();
+        store.enqueue(file(b"bytes"), "A", None, now).await.unwrap();
+        let (due, _) = store.next_due(now).await.unwrap().unwrap();
+        let Content::Document { media, .. } = due.content else { panic!() };
+        assert_eq!(media.data.0, b"bytes");
+        assert_eq!(
+            store.advance("A", MessageState::Read, now).await.unwrap().unwrap().state,
+            MessageState::Read
+        );
+        assert!(store.advance("A", MessageState::Delivered, now).await.unwrap().is_none());
+        let error = MessageError { reason: "NotSent".into(), message: String::new() };
+        assert!(store.fail("A", &error, now).await.unwrap().is_none());
+        let left: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM outbox WHERE content IS NOT NULL OR media IS NOT NULL")
+                .fetch_one(&store.pool)
+                .await
+                .unwrap();
+        assert_eq!(left, 0);
+        assert_eq!(store.message("A").await.unwrap().unwrap().state, MessageState::Read);
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other_to_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        for id in ["A", "B", "C"] {
+            store.enqueue(text(id), id, None, Timestamp::now()).await.unwrap();
+        }
+        let first = store.messages(0, 2, None).await.unwrap();
+        assert_eq!(first.items.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["A", "B"]);
+        let last = store.messages(first.next.unwrap(), 2, Some(MessageState::Queued)).await.unwrap();
+        assert_eq!((last.items[0].id.as_str(), last.items.len(), last.next), ("C", 1, None));
+        assert!(store.messages(0, 2, Some(MessageState::Failed)).await.unwrap().items.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_finished_is_kept_a_week_and_what_waits_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let old = Timestamp::now() - jiff::SignedDuration::from_hours(8 * 24);
+        for id in ["A", "B"] {
+            store.enqueue(text(id), id, None, old).await.unwrap();
+        }
+        store.advance("A", MessageState::Sent, old).await.unwrap();
+        assert_eq!(store.prune_outbox(Timestamp::now()).await.unwrap(), 1);
+        assert_eq!(store.messages(0, 10, None).await.unwrap().items[0].id, "B");
+    }
+}

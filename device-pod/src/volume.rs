@@ -1,0 +1,162 @@
+//! The data directory of one device: locked, and bound to its device.
+//!
+//! The lock comes before anything else is read, and so before the first byte to WhatsApp: two processes on one directory would be two
+//! clients of one session. The directory remembers its device's UID: a directory that came to the wrong device is refused.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// An open, locked data directory. The lock ends with this value.
+#[derive(Debug)]
+pub struct Volume {
+    directory: PathBuf,
+    _lock: File,
+}
+
+/// The data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// Another process has it.
+    #[error("the data directory {} is in use by another process", .0.display())]
+    InUse(PathBuf),
+    /// It is another device's.
+    #[error(
+        "the data directory {} belongs to the device with UID {found}, not to {expected}: \
+         give this device a directory of its own, or start it once with --adopt", .directory.display()
+    )]
+    OtherDevice {
+        /// The directory.
+        directory: PathBuf,
+        /// The UID it remembers.
+        found: String,
+        /// The UID of this device.
+        expected: String,
+    },
+    /// The file system refused.
+    #[error("the data directory {} cannot be used", .directory.display())]
+    Io {
+        /// The directory.
+        directory: PathBuf,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Volume {
+    /// Opens (and creates, for this user only) the directory of the device with a UID. With `adopt` it takes over another device's.
+    ///
+    /// # Errors
+    /// When it is in use, another device's, or the file system refuses.
+    pub fn open(directory: &Path, uid: &str, adopt: bool) -> Result<Self, VolumeError> {
+        let io = |source| VolumeError::Io { directory: directory.to_owned(), source };
+        create_private(directory).map_err(io)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join("lock"))
+            .map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(VolumeError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        let file = directory.join("device-uid");
+        match fs::read_to_string(&file) {
+            Ok(found) if found.trim() == uid => {}
+            Ok(found) if !adopt => {
+                return Err(VolumeError::OtherDevice {
+                    directory: directory.to_owned(),
+                    found: found.trim().to_owned(),
+                    expected: uid.to_owned(),
+                });
+            }
+            Ok(_) => write_durably(&file, uid).map_err(io)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => write_durably(&file, uid).map_err(io)?,
+            Err(error) => return Err(io(error)),
+        }
+        Ok(Self { directory: directory.to_owned(), _lock: lock })
+    }
+
+    /// The database of outbox, inbox and memory.
+    pub fn database(&self) -> PathBuf {
+        self.directory.join("device.db")
+    }
+
+    /// The engine's session store.
+    pub fn session(&self) -> PathBuf {
+        self.directory.join("session.db")
+    }
+
+    /// Removes the session store. No client may have it open.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn erase_session(&self) -> io::Result<()> {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = self.session().into_os_string();
+            name.push(suffix);
+            match fs::remove_file(name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+fn create_private(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+fn write_durably(file: &Path, text: &str) -> io::Result<()> {
+    let temporary = file.with_extension("new");
+    let mut written = File::create(&temporary)?;
+    written.write_all(text.as_bytes())?;
+    written.sync_all()?;
+    fs::rename(&temporary, file)?;
+    match file.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_user_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Volume::open(directory.path(), "uid", false).unwrap();
+        assert!(matches!(Volume::open(directory.path(), "uid", false), Err(VolumeError::InUse(_))));
+        drop(first);
+        Volume::open(directory.path(), "uid", false).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_another_device_is_refused_unless_adopted() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(Volume::open(directory.path(), "first", false).unwrap());
+        let error = Volume::open(directory.path(), "second", false).unwrap_err().to_string();
+        assert!(error.contains("UID first, not to second"), "{error}");
+        drop(Volume::open(directory.path(), "second", true).unwrap());
+        Volume::open(directory.path(), "second", false).unwrap();
+    }
+
+    #[test]
+    fn an_erased_session_leaves_nothing_and_erasing_twice_is_fine() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Volume::open(directory.path(), "uid", false).unwrap();
+        fs::write(volume.session(), "x").unwrap();
+        volume.erase_session().unwrap();
+        volume.erase_session().unwrap();
+        assert!(!volume.session().exists());
+    }
+}
