@@ -80,7 +80,11 @@ fn value_of(device: &WhatsAppDevice) -> Result<Value, Invalid> {
     Ok(value)
 }
 
-fn typed(value: Value) -> Result<WhatsAppDevice, Invalid> {
+fn typed(mut value: Value) -> Result<WhatsAppDevice, Invalid> {
+    // The type itself stands for these two, so to serde they would be unknown.
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|name, _| name != "apiVersion" && name != "kind");
+    }
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);

@@ -2,7 +2,8 @@
 //!
 //! They run in the API server and, from the same schema, in [`crate::manifest`]. Every string that a rule touches has a `maxLength` and
 //! every map a `maxProperties`: the API server refuses a schema whose rules could cost too much. `duration()` of Kubernetes knows no
-//! days, overflows after 292 years, and an error inside a rule hides its message; so the form is matched before the value is read.
+//! days, overflows after 292 years, and an error inside a rule hides its message; so the form is matched before the value is read. Lengths are
+//! matched too where a text is not ASCII: `size()` counts characters in the API server and bytes in the evaluator here.
 
 use kube::core::{Reason, Rule};
 
@@ -48,7 +49,7 @@ pub(super) const CODE_NEEDS_NUMBER: Text = Text {
 };
 
 pub(super) const DISPLAY_NAME: Text = value(
-    r"size(self) >= 1 && size(self) <= 64 && !self.matches('\\p{Cc}')",
+    r"self.matches('^\\P{Cc}{1,64}$')",
     "displayName must be 1 to 64 characters, without control characters such as line breaks",
 );
 
