@@ -12,9 +12,13 @@ const MAX_PENDING: usize = 8_192;
 
 impl Sim {
     /// Queues a stanza for a device; sends it at once when the device is connected and active.
-    pub(crate) fn deliver(&self, number: &str, device: u16, class: &'static str, id: &str, node: Node) {
+    pub(crate) fn deliver(&self, number: &str, device: u16, class: &'static str, id: &str, mut node: Node) {
         let mut state = self.state();
-        let node = corrupted(&mut state, number, device, class, node);
+        if class == "message"
+            && let Some(NodeContent::Nodes(children)) = &mut node.content
+        {
+            corrupt(&mut state, number, device, children);
+        }
         let Ok(target) = state.device_mut(number, device) else { return };
         if target.logged_out {
             return;
@@ -71,22 +75,19 @@ pub(crate) fn go_active(sim: &Sim, session: &Session) {
     device.active = true;
 }
 
-/// Flips one ciphertext bit of a message when that was asked for.
-fn corrupted(state: &mut State, number: &str, device: u16, class: &str, mut node: Node) -> Node {
-    let left =
-        state.corrupt.get_mut(&(number.to_owned(), device)).filter(|left| class == "message" && **left > 0);
-    let Some(left) = left else { return node };
+/// Flips one ciphertext bit of the next message to a device, when that was asked for.
+pub(crate) fn corrupt(state: &mut State, number: &str, device: u16, nodes: &mut [Node]) {
+    let Some(left) = state.corrupt.get_mut(&(number.to_owned(), device)).filter(|left| **left > 0) else {
+        return;
+    };
     *left -= 1;
-    if let Some(NodeContent::Nodes(children)) = &mut node.content {
-        for child in children.iter_mut().filter(|child| child.tag == "enc") {
-            if let Some(NodeContent::Bytes(bytes)) = &mut child.content {
-                // Inside the ciphertext of both `msg` and `pkmsg`, before the MAC.
-                let place = bytes.len().saturating_sub(20);
-                if let Some(byte) = bytes.get_mut(place) {
-                    *byte ^= 1;
-                }
+    for enc in nodes.iter_mut().filter(|node| node.tag == "enc") {
+        if let Some(NodeContent::Bytes(bytes)) = &mut enc.content {
+            // Inside the ciphertext of both `msg` and `pkmsg`, before the MAC.
+            let place = bytes.len().saturating_sub(20);
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= 1;
             }
         }
     }
-    node
 }

@@ -357,7 +357,7 @@ impl ServerControl {
         self.device(phone, device, "end").await
     }
 
-    /// Flips a bit in the next message to a device, so that it cannot decrypt it and asks again.
+    /// Flips a bit in the next message to a device (0 is the phone), so that it cannot decrypt it and asks again.
     pub async fn corrupt_next_message(&self, phone: &str, device: u16) -> Result<(), ControlError> {
         self.device(phone, device, "corrupt").await
     }

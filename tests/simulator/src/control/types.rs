@@ -119,7 +119,7 @@ pub struct PhoneMessage {
     pub mime_type: Option<String>,
     /// The length of a file, as the message says.
     pub file_length: Option<u64>,
-    /// The whole decoded message.
+    /// The whole decoded message, with the protocol's own field names.
     pub content: serde_json::Value,
     /// Why it could not be decrypted; then nothing of the content is known.
     pub error: Option<String>,

@@ -57,20 +57,29 @@ pub(super) fn unwrapped(message: &wa::Message) -> &wa::Message {
     inner.map_or(message, unwrapped)
 }
 
+/// The kind that a field of the protocol's message means: `document_message` is a `document`.
+fn kind(field: &str) -> String {
+    match field {
+        "conversation" | "extended_text_message" => "text".to_owned(),
+        other => {
+            let mut words = other.strip_suffix("_message").unwrap_or(other).split('_');
+            let first = words.next().unwrap_or_default().to_owned();
+            words.fold(first, |kind, word| {
+                let (head, tail) = word.split_at(word.len().min(1));
+                kind + &head.to_uppercase() + tail
+            })
+        }
+    }
+}
+
 /// Reads a decrypted message.
 pub(super) fn describe(message: &wa::Message) -> Content {
     let json = serde_json::to_value(message).unwrap_or_default();
-    let kind = json
-        .as_object()
-        .into_iter()
-        .flatten()
-        .find(|(key, value)| !value.is_null() && *key != "messageContextInfo")
-        .map(|(key, _)| match key.as_str() {
-            "conversation" | "extendedTextMessage" => "text",
-            other => other.strip_suffix("Message").unwrap_or(other),
-        })
-        .unwrap_or_default()
-        .to_owned();
+    let field = json.as_object().into_iter().flatten();
+    let field = field.map(|(key, value)| (key.as_str(), value));
+    let field =
+        field.filter(|(key, value)| !value.is_null() && *key != "message_context_info").map(|(key, _)| key);
+    let kind = kind(field.min_by_key(|key| key.starts_with("sender_key")).unwrap_or_default());
     let text = message.extended_text_message.as_option().and_then(|text| text.text.clone());
     let mut content =
         Content { kind, text: message.conversation.clone().or(text), json, ..Content::default() };
@@ -183,5 +192,6 @@ mod tests {
         let short = wa::Message { conversation: Some("hola".to_owned()), ..Default::default() };
         let content = describe(&short);
         assert_eq!((content.kind.as_str(), content.text.as_deref()), ("text", Some("hola")));
+        assert_eq!(kind("poll_creation_message_v3"), "pollCreationMessageV3");
     }
 }

@@ -6,6 +6,7 @@ use wacore_binary::{Jid, Node, Server};
 
 use super::{ack, groups};
 use crate::connection::Session;
+use crate::delivery::corrupt;
 use crate::node::{attr, jid, now_s};
 use crate::phone::{self, Incoming};
 use crate::state::Sim;
@@ -88,7 +89,7 @@ fn relay(
     (number, device): (&str, u16),
     to: &Jid,
     target: &Jid,
-    encs: Vec<Node>,
+    mut encs: Vec<Node>,
     node: &Node,
 ) -> Result<()> {
     let id = attr(node, "id");
@@ -104,6 +105,7 @@ fn relay(
         (receiver, account.jid_like(target, device), alternative, account.push_name.clone())
     };
     if target.device == 0 {
+        corrupt(&mut sim.state(), &receiver, 0, &mut encs);
         return encs.iter().try_for_each(|enc| {
             let incoming =
                 Incoming { receiver: &receiver, sender: (number, device), from: &from, to, id: &id, enc };
