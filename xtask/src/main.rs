@@ -1,2 +1,54 @@
-//! Under construction.
-fn main() {}
+//! `cargo xtask VERB`: every chore a person or CI runs. One module for each verb:
+//!
+//! * [`test`]: everything CI checks; its steps are in `test/`,
+//! * [`crds`]: writes or checks the generated resource definition,
+//! * [`demo`]: builds the demonstration and starts it.
+//!
+//! What they stand on: [`workspace`] (where things are), [`build`] (the two builds, for production and for the simulator),
+//! [`run`] (programs, and the report of a run), [`direction`] (who may depend on whom), [`setup`] (what is installed first).
+
+mod build;
+mod crds;
+mod demo;
+mod direction;
+mod run;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of the Enlace repository.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run everything CI checks.
+    Test(test::Options),
+    /// Write the resource definition (CRD) that is generated from the code.
+    Crds(crds::Options),
+    /// Link a simulated phone on this machine and send messages both ways.
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Test(options) => test::run(&options),
+        Verb::Crds(options) => crds::run(&options),
+        Verb::Demo(options) => demo::run(&options),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
