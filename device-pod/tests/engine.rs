@@ -1,5 +1,6 @@
 //! The engine as published against the simulator: what both sides agree on, before any code of the device.
 #![cfg(feature = "simulator-trust")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -166,3 +166,96 @@ fn failure_node(failure: &LoginFailure) -> Node {
     }
     node.build()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::connection::handle::{Out, Socket};
+    use crate::login_log::overlaps;
+    use crate::noise::ServerKeys;
+    use crate::options::Options;
+    use crate::state::{Device, Registration};
+
+    const NUMBER: &str = "525500000001";
+
+    /// A device whose older connection nobody reads: its task has not been scheduled.
+    struct Scene {
+        sim: Sim,
+        older: Handle,
+        peer: TcpStream,
+        _queues: [tokio::sync::mpsc::Receiver<Out>; 2],
+        newer: Handle,
+    }
+
+    impl Scene {
+        fn set() -> Self {
+            let sim = Sim::new(Options::default(), None, ServerKeys::load_or_generate(None).unwrap());
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            let (older, first) = Handle::new(1, Socket::of(accepted.try_clone().unwrap()), None);
+            let (newer, second) = Handle::new(2, Socket::of(accepted), None);
+            sim.ensure_account(Some(NUMBER), None).unwrap();
+            let device = Device::new(1, Registration::default());
+            sim.state().account_mut(NUMBER).unwrap().devices.insert(1, device);
+            Self { sim, older, peer, _queues: [first, second], newer }
+        }
+
+        async fn log_in(&self, handle: &Handle) {
+            let payload = wa::ClientPayload {
+                username: Some(NUMBER.parse().unwrap()),
+                device: Some(1),
+                ..Default::default()
+            };
+            let request = LoginRequest { client_static: [0; 32], payload: &payload, pattern: "IK" };
+            login(&self.sim, handle, &request).await.unwrap();
+        }
+
+        fn overlaps(&self) -> usize {
+            overlaps(&self.sim.state().logins.records()).len()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_kernel_knows_the_older_socket_to_be_over_before_its_reader_does() {
+        let scene = Scene::set();
+        scene.log_in(&scene.older).await;
+        (&scene.peer).write_all(b"not read by anybody").unwrap();
+        scene.peer.shutdown(std::net::Shutdown::Write).unwrap();
+        scene.log_in(&scene.newer).await;
+        assert_eq!(scene.overlaps(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_goodbye_that_waits_in_the_older_socket_is_read_first() {
+        let scene = Scene::set();
+        scene.log_in(&scene.older).await;
+        (&scene.peer).write_all(b"a close frame").unwrap();
+        let older = scene.older.clone();
+        // The reader, scheduled late: only once the login waits for it.
+        let reader = tokio::spawn(async move { older.mark_over() });
+        scene.log_in(&scene.newer).await;
+        reader.await.unwrap();
+        assert_eq!(scene.overlaps(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_quiet_open_socket_is_live() {
+        let scene = Scene::set();
+        scene.log_in(&scene.older).await;
+        scene.log_in(&scene.newer).await;
+        assert_eq!(scene.overlaps(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_with_data_that_nobody_reads_is_live_in_the_end() {
+        let scene = Scene::set();
+        scene.log_in(&scene.older).await;
+        (&scene.peer).write_all(b"data").unwrap();
+        scene.log_in(&scene.newer).await;
+        assert_eq!(scene.overlaps(), 1);
+    }
+}

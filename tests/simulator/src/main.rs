@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use whatsapp_simulator::{Options, Simulator};
 
@@ -59,7 +60,11 @@ async fn main() -> anyhow::Result<()> {
     })
     .await?;
     println!("listening on {}  (websocket {})", simulator.address(), simulator.websocket_url());
-    tokio::signal::ctrl_c().await?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminated.recv() => {}
+    }
     simulator.stop().await;
     Ok(())
 }

@@ -208,37 +208,48 @@ impl PendingXx {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wacore_noise::{HandshakeUtils, IkHandshakeState, IkServerHelloOutcome, XxHandshakeState};
+    use wacore_noise::{IkHandshakeState, IkServerHelloOutcome};
 
     const PROLOGUE: &[u8] = b"WA\x06\x03";
 
-    fn payload() -> Vec<u8> {
-        wa::ClientPayload { username: Some(525500000001), device: Some(3), ..Default::default() }
-            .encode_to_vec()
-    }
-
-    fn frame(message: &wa::HandshakeMessage) -> Vec<u8> {
-        message.encode_to_vec()
+    fn resuming_client(keys: &ServerKeys) -> (IkHandshakeState, [u8; 32]) {
+        let client = KeyPair::generate(&mut rand::rng());
+        let public = client.public_key.public_key_bytes().try_into().unwrap();
+        let server = keys.noise_static.public_key.public_key_bytes().try_into().unwrap();
+        let payload =
+            wa::ClientPayload { username: Some(525500000001), device: Some(3), ..Default::default() };
+        (IkHandshakeState::new(client, server, payload.encode_to_vec(), PROLOGUE).unwrap(), public)
     }
 
     #[test]
-    fn an_xx_handshake_carries_the_payload_and_agrees_on_keys() {
+    fn a_client_that_knows_the_static_key_resumes_and_both_sides_read_each_other() {
         let keys = ServerKeys::load_or_generate(None).unwrap();
-        let client = KeyPair::generate(&mut rand::rng());
-        let client_public: [u8; 32] = client.public_key.public_key_bytes().try_into().unwrap();
-        let mut state = XxHandshakeState::new(client, payload(), PROLOGUE).unwrap();
-        let answer = read_client_hello(&keys, PROLOGUE, &state.build_client_hello().unwrap()).unwrap();
-        let AfterHello::NeedFinish { hello, pending } = answer else { panic!("XX needs a finish") };
-        let finish = state.read_server_hello_and_build_client_finish(&hello);
-        // The published client checks WhatsApp's own root, which the simulator cannot have.
-        match finish {
-            Ok(finish) => {
-                let done = pending.read_client_finish(&finish).unwrap();
-                assert_eq!((done.pattern, done.client_static), ("XX", client_public));
-                assert_eq!(done.payload.device, Some(3));
-            }
-            Err(error) => assert!(format!("{error:#}").to_lowercase().contains("cert"), "{error:#}"),
-        }
+        let (mut client, public) = resuming_client(&keys);
+        let answer = read_client_hello(&keys, PROLOGUE, &client.build_client_hello().unwrap()).unwrap();
+        let AfterHello::Done { hello, established } = answer else { panic!("IK was not accepted") };
+        assert_eq!((established.pattern, established.client_static), ("IK", public));
+        assert_eq!(established.payload.device, Some(3));
+        let Ok(IkServerHelloOutcome::Continue(client)) = client.read_server_hello(&hello) else {
+            panic!("the client did not accept the ServerHello")
+        };
+        let mut to_server: bytes::BytesMut =
+            client.write_cipher.encrypt_with_counter(0, b"up").unwrap().as_slice().into();
+        established.dec.decrypt_in_place_with_counter(0, &mut to_server).unwrap();
+        let mut to_client: bytes::BytesMut =
+            established.enc.encrypt_with_counter(0, b"down").unwrap().as_slice().into();
+        client.read_cipher.decrypt_in_place_with_counter(0, &mut to_client).unwrap();
+        assert_eq!((&to_server[..], &to_client[..]), (&b"up"[..], &b"down"[..]));
+    }
+
+    #[test]
+    fn a_client_that_knows_an_older_static_key_is_made_to_fall_back() {
+        let keys = ServerKeys::load_or_generate(None).unwrap();
+        let (mut client, _) = resuming_client(&keys);
+        let rotated = keys.rotated().unwrap();
+        let answer = read_client_hello(&rotated, PROLOGUE, &client.build_client_hello().unwrap()).unwrap();
+        let AfterHello::NeedFinish { hello, pending } = answer else { panic!("IK was accepted") };
+        assert_eq!(pending.pattern, "XXfallback");
+        assert!(matches!(client.read_server_hello(&hello), Ok(IkServerHelloOutcome::Fallback(_))));
     }
 
     #[test]

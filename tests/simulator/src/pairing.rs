@@ -168,19 +168,7 @@ pub(crate) fn confirm(
         let account = state.account_mut(number)?;
         let id = account.next_device;
         account.next_device += 1;
-        let device = Device {
-            id,
-            keys,
-            prekeys: VecDeque::new(),
-            key_index: u32::from(id),
-            signed_identity: Vec::new(),
-            key_shared: false,
-            active: false,
-            logged_out: false,
-            connection: None,
-            pending: VecDeque::new(),
-        };
-        account.devices.insert(id, device);
+        account.devices.insert(id, Device::new(id, keys));
         (handle, id, u32::from(id), account.pn_jid(id), account.lid_jid(id))
     };
     let signed = lock(&phone).sign_device(&identity, adv_secret, key_index, now_s())?;

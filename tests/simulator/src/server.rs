@@ -112,12 +112,6 @@ impl Simulator {
             let _ = (&mut self.server).await;
         }
     }
-
-    /// Serves until it is stopped from elsewhere, for the program.
-    pub async fn run(mut self) {
-        // A panic of the server task has been printed already.
-        let _ = (&mut self.server).await;
-    }
 }
 
 impl Drop for Simulator {

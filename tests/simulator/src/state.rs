@@ -125,6 +125,22 @@ pub(crate) struct Pending {
 }
 
 impl Device {
+    /// A companion that a phone has just confirmed.
+    pub(crate) fn new(id: u16, keys: Registration) -> Self {
+        Self {
+            id,
+            keys,
+            prekeys: VecDeque::new(),
+            key_index: u32::from(id),
+            signed_identity: Vec::new(),
+            key_shared: false,
+            active: false,
+            logged_out: false,
+            connection: None,
+            pending: VecDeque::new(),
+        }
+    }
+
     pub(crate) fn is_linked(&self) -> bool {
         !self.logged_out && !self.signed_identity.is_empty()
     }

@@ -49,6 +49,11 @@ pub(crate) enum SocketState {
 }
 
 impl Socket {
+    #[cfg(test)]
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        Self(Some(Arc::new(stream)))
+    }
+
     /// Asks now, without waiting: independent of whether the task that reads the socket has run.
     pub(crate) fn state(&self) -> SocketState {
         let Some(fd) = &self.0 else { return SocketState::Quiet };

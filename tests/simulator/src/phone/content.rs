@@ -131,9 +131,9 @@ pub(super) fn file_message(
                 url: Some(url.to_owned()),
                 direct_path: Some(path.to_owned()),
                 mimetype: Some(mime_type),
-                media_key: Some(file.media_key.to_vec().into()),
-                file_sha256: Some(file.file_sha256.to_vec().into()),
-                file_enc_sha256: Some(file.file_enc_sha256.to_vec().into()),
+                media_key: Some(file.media_key.to_vec()),
+                file_sha256: Some(file.file_sha256.to_vec()),
+                file_enc_sha256: Some(file.file_enc_sha256.to_vec()),
                 file_length: Some(length as u64),
                 media_key_timestamp: Some(jiff::Timestamp::now().as_second()),
                 $($extra: $value,)*

@@ -30,7 +30,7 @@ pub(crate) fn bootstrap(sim: &Sim, number: &str, chats: u64, messages: u64) -> R
         sync_type: Some(HistorySyncType::INITIAL_BOOTSTRAP),
         chunk_order: Some(1),
         progress: Some(100),
-        initial_hist_bootstrap_inline_payload: Some(blob.into()),
+        initial_hist_bootstrap_inline_payload: Some(blob),
         ..Default::default()
     };
     let message = wa::Message {
