@@ -8,12 +8,12 @@ use qrcode::{EcLevel, QrCode};
 #[error("the text does not fit into a QR code")]
 pub struct TooLong(#[source] qrcode::types::QrError);
 
-/// A QR code drawn in half blocks, two modules to a character: dark modules are drawn as blank space with a light surrounding, so that it
+/// A QR code drawn in half blocks, two modules to a character: dark modules are blank, light ones are blocks, so that it
 /// reads right on a dark terminal. Lines end with `\n`, but for the last.
 ///
 /// # Errors
 /// When the text does not fit into a QR code.
 pub fn terminal(text: &str) -> Result<String, TooLong> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L).map_err(TooLong)?;
-    Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Dark).light_color(Dense1x2::Light).build())
+    Ok(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }

@@ -77,7 +77,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let listener = bind(listen).await?;
     let metrics_listener = bind(metrics_listen).await?;
     let device = Device::start(config.clone(), &data_dir, endpoints, adopt).await?;
-    tracing::info!(device = %config.key, listen = %listener.local_addr()?, trust = TRUST, "device {} starts", config.key);
+    tracing::info!(
+        device = %config.key,
+        listen = %listener.local_addr()?,
+        metrics_listen = %metrics_listener.local_addr()?,
+        trust = TRUST,
+        "device {} starts",
+        config.key
+    );
 
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, device.guarded_router(), stop.clone()));
@@ -139,7 +146,7 @@ async fn follow(file: &Path, mut current: DeviceConfig, device: &Device) {
             }
             Err(error) => {
                 let text = format!("{error:#}");
-                if complaint.as_deref() != Some(&text) {
+                if complaint.as_ref() != Some(&text) {
                     tracing::error!(
                         error = text,
                         "the configuration cannot be followed; the last good one stays"

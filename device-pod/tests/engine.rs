@@ -330,6 +330,25 @@ async fn a_second_client_on_one_session_is_an_overlap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_companions_of_one_number_see_what_the_other_writes() {
+    for is_lid in [false, true] {
+        let simulator = Simulator::start(lid(is_lid)).await.unwrap();
+        let control = simulator.control();
+        let (first, _) = Companion::link(&simulator, OWN).await;
+        let (second, device) = Companion::link(&simulator, OWN).await;
+        let sent = second.client.send_text(Jid::pn(OTHER), "hola").await.unwrap();
+        let copy = first.message(&sent.message_id).await;
+        assert!(copy.info.source.is_from_me);
+        assert_eq!((copy.message.text_content(), device), (Some("hola"), 2));
+        let id = control.phone(OTHER).send_text(OWN, "a las dos").await.unwrap();
+        first.message(&id).await;
+        second.message(&id).await;
+        first.stop().await;
+        second.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mexican_number_is_found_under_its_other_spelling_and_an_unregistered_one_is_not() {
     let simulator = Simulator::start(lid(false)).await.unwrap();
     let control: Control = simulator.control();

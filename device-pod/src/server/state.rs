@@ -1,7 +1,9 @@
 //! Status, pairing, claim and logout.
 
 use axum::Json as Answer;
+use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use enlace_contract::problem::Problem;
 use enlace_contract::state::{ClaimDecision, ClaimState, DeviceState, PairRequest};
 use http::StatusCode;
@@ -18,8 +20,10 @@ pub(super) async fn status(State(shared): State<Shared>) -> Answer<DeviceState> 
 /// `POST /v1/pair`: shows codes again, or takes a session back, when the device rests.
 pub(super) async fn pair(
     State(shared): State<Shared>,
-    body: axum::body::Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Answer<DeviceState>, Problem> {
+    let body =
+        body.map_err(|rejection| Problem::new(rejection.status(), "BodyTooLarge", rejection.body_text()))?;
     let request: PairRequest = if body.is_empty() {
         PairRequest::default()
     } else {

@@ -280,6 +280,10 @@ impl Tap {
             ReceiptType::Read | ReceiptType::Played => MessageState::Read,
             _ => return,
         };
+        for id in ids {
+            // Whoever received it had it from the server.
+            self.acks.settle(id, AckResult::Accepted);
+        }
         if self.receipts.try_send(Receipt { ids: ids.to_vec(), state }).is_err() {
             metrics::counter!("enlace_device_receipts_dropped_total").increment(1);
         }

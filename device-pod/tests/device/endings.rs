@@ -1,0 +1,178 @@
+//! Each way a connection can end, and the phase and reason it ends in.
+
+use std::time::Duration;
+
+use enlace_contract::state::{PairRequest, Phase, Reason};
+use whatsapp_simulator::{Linked, LoginFailure};
+
+use crate::fixture::{NUMBER, Running, World, quick};
+
+/// A linked device, and the server's hand on its connection.
+async fn linked() -> (World, Running, Linked) {
+    let world = World::new().await;
+    let (device, linked) = world.linked(quick()).await;
+    (world, device, linked)
+}
+
+/// The device's next login gets a failure.
+async fn refused(failure: LoginFailure) -> (World, Running) {
+    let (world, device, linked) = linked().await;
+    world.control().server().fail_next_login(failure).await.unwrap();
+    world.control().server().drop_connection(NUMBER, linked.device).await.unwrap();
+    (world, device)
+}
+
+#[tokio::test]
+async fn a_lost_connection_comes_back() {
+    let (world, device, linked) = linked().await;
+    world.control().server().drop_connection(NUMBER, linked.device).await.unwrap();
+    let state = device.until(|state| state.phase == Phase::Reconnecting).await;
+    assert_eq!(state.reason, Some(Reason::ConnectionLost));
+    assert_eq!(state.last_disconnect.unwrap().reason, Reason::ConnectionLost);
+    let state = device.until_phase(Phase::Connected).await;
+    assert_eq!((state.reconnects, state.reason, state.disconnected_at), (1, None, None));
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_server_that_answers_503_is_tried_again() {
+    let (world, device) = refused(LoginFailure::with_reason(503)).await;
+    let state = device.until(|state| state.reason == Some(Reason::ServiceUnavailable)).await;
+    assert_eq!(state.phase, Phase::Reconnecting);
+    device.until_phase(Phase::Connected).await;
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_with_503_comes_back() {
+    let (world, device, linked) = linked().await;
+    world.control().server().stream_error(NUMBER, linked.device, 503).await.unwrap();
+    device.until_phase(Phase::Reconnecting).await;
+    device.until_phase(Phase::Connected).await;
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_noticed() {
+    let (world, device, linked) = linked().await;
+    world.control().server().silence(NUMBER, linked.device).await.unwrap();
+    // The engine pings every 15 to 30 s and waits 20 s for an answer.
+    let patience = Duration::from_secs(90);
+    let mut states = device.device.state();
+    let lost =
+        tokio::time::timeout(patience, states.wait_for(|state| state.phase == Phase::Reconnecting)).await;
+    let state = lost.expect("still believed to be connected").unwrap().clone();
+    assert_eq!(state.reason, Some(Reason::ConnectionLost));
+    device.until_phase(Phase::Connected).await;
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_taken_over_does_not_fight_and_comes_back_on_request() {
+    let (world, device, linked) = linked().await;
+    world.control().server().replace(NUMBER, linked.device).await.unwrap();
+    let state = device.until_phase(Phase::Conflict).await;
+    assert_eq!((state.reason, state.paired), (Some(Reason::Replaced), true));
+    device.device.stop().await;
+
+    let device = world.start(quick()).await;
+    let state = device.device.state().borrow().clone();
+    assert_eq!(state.phase, Phase::Conflict, "a restart does not fight either");
+    let logins = world.control().server().logins().await.unwrap().len();
+    device.client.pair(&PairRequest::default()).await.unwrap();
+    device.until_phase(Phase::Connected).await;
+    assert_eq!(world.control().server().logins().await.unwrap().len(), logins + 1);
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_removed_on_the_phone_is_logged_out_and_can_be_linked_again() {
+    let (world, device, linked) = linked().await;
+    world.phone().unlink(linked.device).await.unwrap();
+    let state = device.until_phase(Phase::LoggedOut).await;
+    assert_eq!((state.reason, state.paired, state.account), (Some(Reason::LoggedOutOnPhone), false, None));
+    device.device.stop().await;
+
+    let device = world.start(quick()).await;
+    assert_eq!(device.device.state().borrow().phase, Phase::LoggedOut, "it waits for a person");
+    device.client.pair(&PairRequest::default()).await.unwrap();
+    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
+    world.phone().scan(&qr.code).await.unwrap();
+    device.until_phase(Phase::Connected).await;
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_ban_is_final_and_says_how_long() {
+    let failure = LoginFailure { code: Some(101), expire_s: Some(86_400), ..LoginFailure::with_reason(402) };
+    let (world, device) = refused(failure).await;
+    let state = device.until_phase(Phase::Banned).await;
+    assert_eq!(state.reason, Some(Reason::TemporaryBan));
+    assert!(state.message.as_deref().unwrap().contains("24 h"), "{:?}", state.message);
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_locked_account_is_banned() {
+    let (_world, device) = refused(LoginFailure::with_reason(403)).await;
+    let state = device.until_phase(Phase::Banned).await;
+    assert_eq!(state.reason, Some(Reason::AccountLocked));
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn an_outdated_client_looks_for_a_newer_version_once() {
+    let (_world, device) = refused(LoginFailure::with_reason(405)).await;
+    // The simulator has no page with a newer version.
+    let state = device.until_phase(Phase::Outdated).await;
+    assert_eq!(state.reason, Some(Reason::ClientOutdated));
+    assert!(state.message.as_deref().unwrap().contains("update Enlace"), "{:?}", state.message);
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_for_another_reason_is_a_failure_with_its_name() {
+    let (_world, device) = refused(LoginFailure::with_reason(409)).await;
+    let state = device.until_phase(Phase::Failed).await;
+    assert_eq!(state.reason, Some(Reason::LoginRefused));
+    assert!(state.message.as_deref().unwrap().contains("BadUserAgent"), "{:?}", state.message);
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn a_logout_on_request_unlinks_at_the_server_and_erases_the_session() {
+    let (world, device, linked) = linked().await;
+    device.client.log_out().await.unwrap();
+    let state = device.until_phase(Phase::LoggedOut).await;
+    assert_eq!((state.reason, state.paired), (Some(Reason::LoggedOutByRequest), false));
+    let server = world.control().server().state().await.unwrap();
+    assert!(server.device(NUMBER, linked.device).is_none_or(|device| device.logged_out));
+    assert!(!world.directory.path().join("session.db").exists(), "no keys are left");
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_a_failed_connection() {
+    let world = World::new().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let endpoints = enlace_device_pod::endpoints::Endpoints {
+        websocket: format!("ws://{nobody}/ws/chat"),
+        ..world.endpoints()
+    };
+    let device =
+        enlace_device_pod::Device::start(quick(), world.directory.path(), endpoints, false).await.unwrap();
+    let mut states = device.state();
+    let state = states.wait_for(|state| state.reason == Some(Reason::ConnectFailed)).await.unwrap().clone();
+    assert_eq!(state.phase, Phase::Starting);
+    assert!(state.message.as_deref().unwrap().contains("refused"), "{:?}", state.message);
+    device.stop().await;
+}

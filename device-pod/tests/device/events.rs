@@ -1,0 +1,65 @@
+//! The event stream.
+
+use enlace_contract::events::DeviceEvent;
+use enlace_contract::messages::MessageState;
+use enlace_contract::state::Phase;
+use futures::StreamExt as _;
+
+use crate::fixture::{NUMBER, OTHER, PATIENCE, World, quick};
+use crate::receiving::until_records;
+
+#[tokio::test]
+async fn the_stream_opens_with_the_state_and_goes_on_after_the_last_record_that_was_seen() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    for word in ["one", "two", "three"] {
+        world.other().send_text(NUMBER, word).await.unwrap();
+    }
+    until_records(&device, 3).await;
+
+    let mut events = device.client.events(Some(1)).await.unwrap();
+    let Some(Ok(DeviceEvent::State(state))) = events.next().await else { panic!("no snapshot") };
+    assert_eq!(state.phase, Phase::Connected);
+    for sequence in [2, 3] {
+        let Some(Ok(DeviceEvent::Message(record))) = events.next().await else { panic!("no record") };
+        assert_eq!(record.sequence, sequence);
+    }
+
+    let mut from_now = device.client.events(None).await.unwrap();
+    assert!(matches!(from_now.next().await, Some(Ok(DeviceEvent::State(_)))));
+    world.other().send_text(NUMBER, "four").await.unwrap();
+    let Some(Ok(DeviceEvent::Message(record))) = from_now.next().await else { panic!("no record") };
+    assert_eq!(record.sequence, 4);
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn each_step_of_an_outgoing_message_is_an_event() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    let mut events = device.client.events(None).await.unwrap();
+    let message = device.send_text(OTHER, "hola").await;
+    let mut steps = Vec::new();
+    while steps.last() != Some(&MessageState::Delivered) {
+        match tokio::time::timeout(PATIENCE, events.next()).await.unwrap().unwrap().unwrap() {
+            DeviceEvent::MessageState(change) if change.id == message.id => steps.push(change.state),
+            _ => {}
+        }
+    }
+    assert!(
+        steps.is_sorted() && steps.starts_with(&[MessageState::Queued, MessageState::Sending]),
+        "{steps:?}"
+    );
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_stops_ends_its_streams() {
+    let world = World::new().await;
+    let device = world.start(quick()).await;
+    let mut events = device.client.events(None).await.unwrap();
+    assert!(events.next().await.is_some());
+    device.device.stop().await;
+    let rest = tokio::time::timeout(PATIENCE, events.count()).await;
+    assert!(rest.is_ok(), "the stream never ended");
+}

@@ -1,0 +1,11 @@
+//! A device against the simulated WhatsApp: each test has a simulator, a data directory and ports of its own.
+
+mod crash;
+mod endings;
+mod events;
+mod fixture;
+mod http;
+mod pairing;
+mod process;
+mod receiving;
+mod sending;

@@ -1,0 +1,198 @@
+//! From a code to a linked session, and back.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use enlace_contract::number::PhoneNumber;
+use enlace_contract::state::{ClaimDecision, ClaimState, PairRequest, Phase, Reason};
+use http::Request;
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use whatsapp_simulator::Options;
+
+use crate::fixture::{NUMBER, OTHER, World, config, quick};
+
+async fn scan_and_talk(options: Options) {
+    let world = World::with(options).await;
+    let (device, linked) = world.linked(quick()).await;
+    let account = device.device.state().borrow().account.clone().unwrap();
+    assert_eq!((account.phone_number.as_str(), account.jid.as_str()), (NUMBER, linked.jid.as_str()));
+
+    let message = device.send_text(OTHER, "hola").await;
+    let seen = world.other().wait_for_id(&message.id, crate::fixture::PATIENCE).await.unwrap();
+    assert_eq!(seen.text.as_deref(), Some("hola"));
+
+    world.other().send_text(NUMBER, "qué tal").await.unwrap();
+    let record = crate::receiving::until_records(&device, 1).await.remove(0);
+    assert_eq!((record.text.as_deref(), record.sender_number.unwrap().as_str()), (Some("qué tal"), OTHER));
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_scan_links_and_messages_go_both_ways() {
+    scan_and_talk(Options::default()).await;
+}
+
+#[tokio::test]
+async fn an_account_that_is_addressed_by_lid_works_the_same() {
+    scan_and_talk(Options { lid: true, ..Options::default() }).await;
+}
+
+#[tokio::test]
+async fn a_session_comes_back_from_its_volume_without_a_scan() {
+    let world = World::new().await;
+    let (device, linked) = world.linked(quick()).await;
+    device.device.stop().await;
+
+    let device = world.start(quick()).await;
+    let state = device.until_phase(Phase::Connected).await;
+    assert_eq!(state.account.unwrap().jid, linked.jid);
+    assert!(device.client.send(&crate::sending::text(OTHER, "again")).await.is_ok());
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn the_drawn_qr_code_is_read_as_the_code() {
+    let world = World::new().await;
+    let device = world.start(quick()).await;
+    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
+
+    let lines: Vec<Vec<char>> = qr.text.lines().map(|line| line.chars().collect()).collect();
+    let width = lines[0].len();
+    let light = |x: usize, y: usize| match lines[y / 2].get(x) {
+        Some('█') => true,
+        Some('▀') => y.is_multiple_of(2),
+        Some('▄') => !y.is_multiple_of(2),
+        _ => false,
+    };
+    const SCALE: usize = 4;
+    let mut drawn =
+        rqrr::PreparedImage::prepare_from_greyscale(width * SCALE, lines.len() * 2 * SCALE, |x, y| {
+            if light(x / SCALE, y / SCALE) { 255 } else { 0 }
+        });
+    assert_eq!(drawn.detect_grids()[0].decode().unwrap().1, qr.code);
+
+    let picture = fetch(&device, "/v1/qr?format=png").await;
+    let picture = image::load_from_memory(&picture).unwrap().to_luma8();
+    let mut picture = rqrr::PreparedImage::prepare_from_greyscale(
+        picture.width() as usize,
+        picture.height() as usize,
+        |x, y| picture.get_pixel(u32::try_from(x).unwrap(), u32::try_from(y).unwrap()).0[0],
+    );
+    assert_eq!(picture.detect_grids()[0].decode().unwrap().1, qr.code);
+    assert_eq!(fetch(&device, "/v1/qr?format=raw").await, qr.code.as_bytes());
+    assert_eq!(fetch(&device, "/v1/qr?format=terminal").await, format!("{}\n", qr.text).as_bytes());
+    assert!(fetch(&device, "/v1/qr?format=svg").await.starts_with(b"<?xml"));
+    device.device.stop().await;
+}
+
+async fn fetch(device: &crate::fixture::Running, path: &str) -> Vec<u8> {
+    let response = device.client.forward(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    assert!(response.status().is_success(), "{path}: {}", response.status());
+    response.into_body().collect().await.unwrap().to_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn a_code_that_is_typed_on_the_phone_links() {
+    let world = World::new().await;
+    let device =
+        world.start(config(json!({ "phoneNumber": NUMBER, "pairing": { "method": "PairingCode" } }))).await;
+    let state = device.until_phase(Phase::AwaitingCode).await;
+    let code = state.pairing_code.unwrap().code;
+    assert_eq!((code.len(), state.qr), (8, None));
+    world.phone().enter_code(&code).await.unwrap();
+    device.until_phase(Phase::Connected).await;
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn the_wrong_phone_is_logged_out_again() {
+    let world = World::new().await;
+    let device = world.start(quick()).await;
+    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
+    let linked = world.other().scan(&qr.code).await.unwrap();
+    let state = device.until_phase(Phase::LoggedOut).await;
+    assert_eq!((state.reason, state.paired), (Some(Reason::NumberMismatch), false));
+    let server = world.control().server().state().await.unwrap();
+    assert!(
+        server.device(OTHER, linked.device).is_none_or(|device| device.logged_out),
+        "unlinked at the server"
+    );
+
+    // The right phone can be linked at once.
+    device.client.pair(&PairRequest::default()).await.unwrap();
+    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
+    world.phone().scan(&qr.code).await.unwrap();
+    device.until_phase(Phase::Connected).await;
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn another_form_of_the_declared_number_is_the_same_number() {
+    let world = World::new().await;
+    let device = world.start(config(json!({ "phoneNumber": "5215550000001" }))).await;
+    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
+    world.phone().scan(&qr.code).await.unwrap();
+    device.until_phase(Phase::Connected).await;
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn a_number_that_nobody_declared_sends_nothing_until_it_is_claimed() {
+    let world = World::new().await;
+    let (device, _) = world.linked(config(json!({}))).await;
+    let message = device.send_text(OTHER, "patience").await;
+    let state = device.device.state().borrow().clone();
+    assert_eq!(state.claim, ClaimState::Pending);
+    assert!(world.control().server().wire_messages(NUMBER).await.unwrap().is_empty());
+
+    let number = NUMBER.parse::<PhoneNumber>().unwrap().canonical();
+    device.client.decide_claim(&ClaimDecision { number, granted: true }).await.unwrap();
+    world.other().wait_for_id(&message.id, crate::fixture::PATIENCE).await.unwrap();
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn a_number_of_another_device_is_logged_out_again() {
+    let world = World::new().await;
+    let (device, linked) = world.linked(config(json!({}))).await;
+    let other = OTHER.parse::<PhoneNumber>().unwrap().canonical();
+    let refused = device.client.decide_claim(&ClaimDecision { number: other, granted: false }).await;
+    assert!(refused.is_err(), "an answer about another number changes nothing");
+
+    let number = NUMBER.parse::<PhoneNumber>().unwrap().canonical();
+    device.client.decide_claim(&ClaimDecision { number, granted: false }).await.unwrap();
+    let state = device.until_phase(Phase::LoggedOut).await;
+    assert_eq!(state.reason, Some(Reason::DuplicateNumber));
+    let server = world.control().server().state().await.unwrap();
+    assert!(
+        server.device(NUMBER, linked.device).is_none_or(|device| device.logged_out),
+        "unlinked at the server"
+    );
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn codes_stop_when_nobody_scans_and_come_back_on_request() {
+    // The engine shows its first code for 60 s and each further one for 20 s: one is the shortest wait.
+    let world = World::with(Options { refs: 1, ..Options::default() }).await;
+    let device = world.start(quick()).await;
+    device.until_phase(Phase::AwaitingScan).await;
+    let patience = Duration::from_secs(90);
+    let mut states = device.device.state();
+    let state =
+        tokio::time::timeout(patience, states.wait_for(|state| state.phase == Phase::Disconnected)).await;
+    let state = state.expect("codes never stopped").unwrap().clone();
+    assert_eq!((state.reason, state.qr), (Some(Reason::NobodyScanned), None));
+
+    device.client.pair(&PairRequest::default()).await.unwrap();
+    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
+    world.phone().scan(&qr.code).await.unwrap();
+    device.until_phase(Phase::Connected).await;
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}

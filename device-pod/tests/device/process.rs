@@ -1,0 +1,176 @@
+//! The program itself: killed, stopped, locked out, and refusing what is not WhatsApp.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use enlace_contract::client::DeviceClient;
+use enlace_contract::config::DeviceConfig;
+use enlace_contract::state::{DeviceState, Phase, Reason};
+use enlace_contract::token::TokenSigner;
+use futures::StreamExt as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::fixture::{NUMBER, PATIENCE, World, quick};
+
+/// The program with the simulator's trust.
+const TRUSTING: &str = env!("CARGO_BIN_EXE_device-pod");
+
+/// The device's program, with a port.
+pub(crate) struct Program {
+    child: Child,
+    pub(crate) client: DeviceClient,
+    metrics: String,
+}
+
+impl Program {
+    /// Starts the program on a world's directory and waits until it listens.
+    pub(crate) async fn start(world: &World, program: &Path, signer: &TokenSigner) -> Self {
+        let config = DeviceConfig { token_keys: vec![signer.public_key().to_owned()], ..quick() };
+        let mut child =
+            command(world, program, &config).kill_on_drop(true).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listening = async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("the program ended before it listened");
+                let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if let (Some(listen), Some(metrics)) =
+                    (event["listen"].as_str(), event["metrics_listen"].as_str())
+                {
+                    return (listen.to_owned(), metrics.to_owned());
+                }
+            }
+        };
+        let (listen, metrics) = tokio::time::timeout(PATIENCE, listening).await.expect("it never listened");
+        // The pipe must not fill up.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let client =
+            DeviceClient::http(format!("http://{listen}").parse().unwrap(), &config.uid, signer.clone());
+        Self { child, client, metrics }
+    }
+
+    /// The first state that is as wanted.
+    pub(crate) async fn until(&self, wanted: impl Fn(&DeviceState) -> bool) -> DeviceState {
+        use enlace_contract::events::DeviceEvent;
+        let mut events = self.client.events(None).await.unwrap();
+        let mut last = None;
+        let found = async {
+            while let Some(event) = events.next().await {
+                if let DeviceEvent::State(state) = event.unwrap() {
+                    if wanted(&state) {
+                        return state;
+                    }
+                    last = Some(state);
+                }
+            }
+            panic!("the event stream ended");
+        };
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(state) => state,
+            Err(_) => panic!("still {last:#?}"),
+        }
+    }
+
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    async fn terminate(mut self) -> ExitStatus {
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        self.child.wait().await.unwrap()
+    }
+}
+
+fn command(world: &World, program: &Path, config: &DeviceConfig) -> Command {
+    let file = world.directory.path().join("device.json");
+    std::fs::write(&file, serde_json::to_vec(config).unwrap()).unwrap();
+    let mut command = Command::new(program);
+    command
+        .arg("--config")
+        .arg(file)
+        .arg("--data-dir")
+        .arg(world.directory.path().join("data"))
+        .args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
+        .env("ENLACE_WHATSAPP_URL", world.simulator.websocket_url())
+        .env("ENLACE_WHATSAPP_MEDIA_URL", format!("http://{}", world.simulator.address()))
+        .stdin(Stdio::null());
+    command
+}
+
+async fn linked(world: &World, signer: &TokenSigner) -> Program {
+    let program = Program::start(world, Path::new(TRUSTING), signer).await;
+    let qr = program.until(|state| state.qr.is_some()).await.qr.unwrap();
+    world.phone().scan(&qr.code).await.unwrap();
+    program.until(|state| state.phase == Phase::Connected).await;
+    program
+}
+
+#[tokio::test]
+async fn it_stops_within_ten_seconds_and_comes_back_connected() {
+    let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
+    let program = linked(&world, &signer).await;
+    // A reader that stays must not keep it.
+    let _reader = program.client.events(None).await.unwrap();
+    let started = Instant::now();
+    assert!(program.terminate().await.success());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let program = Program::start(&world, Path::new(TRUSTING), &signer).await;
+    program.until(|state| state.phase == Phase::Connected).await;
+    program.kill().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_directory_is_refused_before_it_connects() {
+    let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
+    let program = linked(&world, &signer).await;
+    let second = command(&world, Path::new(TRUSTING), &quick()).output().await.unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let stderr = String::from_utf8(second.stderr).unwrap();
+    assert!(stderr.lines().last().unwrap().contains("is in use by another process"), "{stderr}");
+    assert_eq!(program.client.state().await.unwrap().phase, Phase::Connected);
+    program.kill().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn metrics_have_a_port_of_their_own_and_no_number_in_them() {
+    let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
+    let program = linked(&world, &signer).await;
+    let client =
+        DeviceClient::http(format!("http://{}", program.metrics).parse().unwrap(), "uid-1", signer.clone());
+    let request = http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
+    let response = client.forward(request).await.unwrap();
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains("enlace_device_connected{device=\"default/billing\"} 1"), "{text}");
+    assert!(!text.contains(NUMBER), "{text}");
+    program.kill().await;
+}
+
+#[tokio::test]
+async fn a_production_program_refuses_the_simulator_and_says_whom_it_trusts() {
+    let version = Command::new(TRUSTING).arg("--version").output().await.unwrap();
+    assert!(String::from_utf8(version.stdout).unwrap().contains("trusts simulator (not for production)"));
+    let Some(production) = std::env::var_os("ENLACE_PRODUCTION_DEVICE").map(PathBuf::from) else {
+        eprintln!(
+            "SKIPPED: the production program is not known (ENLACE_PRODUCTION_DEVICE); cargo xtask test sets it"
+        );
+        return;
+    };
+    let version = Command::new(&production).arg("--version").output().await.unwrap();
+    assert!(String::from_utf8(version.stdout).unwrap().contains("(trusts WhatsApp)"));
+
+    let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
+    let program = Program::start(&world, &production, &signer).await;
+    let state = program.until(|state| state.reason.is_some()).await;
+    assert_eq!((state.reason, state.qr), (Some(Reason::HandshakeFailed), None));
+    assert_eq!(
+        world.control().server().state().await.unwrap().pairings,
+        0,
+        "it told the server nothing of itself"
+    );
+    program.kill().await;
+}

@@ -1,0 +1,78 @@
+//! What comes in.
+
+use axum::body::Body;
+use enlace_contract::events::DeviceEvent;
+use enlace_contract::inbox::InboxRecord;
+use futures::StreamExt as _;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+
+use crate::fixture::{NUMBER, PATIENCE, Running, World, quick};
+
+/// The first records of the journal, once there are so many.
+pub(crate) async fn until_records(device: &Running, count: usize) -> Vec<InboxRecord> {
+    let mut events = device.client.events(Some(0)).await.unwrap();
+    let reading = async {
+        let mut records = Vec::new();
+        while records.len() < count {
+            if let DeviceEvent::Message(record) =
+                events.next().await.expect("the event stream ended").unwrap()
+            {
+                records.push(record);
+            }
+        }
+        records
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("the records never came")
+}
+
+#[tokio::test]
+async fn a_file_that_came_in_is_fetched_with_its_bytes_type_and_name() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    let bytes = b"%PDF-1.7 an order";
+    world.other().send_document(NUMBER, "../pedido.pdf", "application/pdf", bytes).await.unwrap();
+    let record = until_records(&device, 1).await.remove(0);
+    let media = record.media.unwrap();
+    assert_eq!(
+        (record.kind.as_str(), media.file_name.as_deref()),
+        ("document", Some("pedido.pdf")),
+        "a name, never a path"
+    );
+    let path = format!("/v1/inbox/{}/media", record.sequence);
+    let response = device.client.forward(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "application/pdf");
+    assert_eq!(response.headers()["content-disposition"], "attachment; filename*=UTF-8''pedido.pdf");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), bytes.as_slice());
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn what_came_while_the_device_was_away_is_recorded_in_order() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    device.device.stop().await;
+    let mut sent = Vec::new();
+    for word in ["one", "two", "three"] {
+        sent.push(world.other().send_text(NUMBER, word).await.unwrap());
+    }
+    let device = world.start(quick()).await;
+    let records = until_records(&device, 3).await;
+    assert_eq!(records.iter().map(|record| record.id.clone()).collect::<Vec<_>>(), sent);
+    assert_eq!(records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_decrypted_at_first_is_recorded_after_it_was_sent_again() {
+    let world = World::new().await;
+    let (device, linked) = world.linked(quick()).await;
+    world.other().send_text(NUMBER, "first").await.unwrap();
+    until_records(&device, 1).await;
+    world.control().server().corrupt_next_message(NUMBER, linked.device).await.unwrap();
+    world.other().send_text(NUMBER, "second").await.unwrap();
+    let records = until_records(&device, 2).await;
+    assert_eq!(records[1].text.as_deref(), Some("second"));
+    device.device.stop().await;
+}

@@ -1,0 +1,163 @@
+//! What goes out.
+
+use std::time::{Duration, Instant};
+
+use enlace_contract::client::ClientError;
+use enlace_contract::messages::{Base64, Content, Media, MessageState, SendMessage};
+use serde_json::json;
+
+use crate::fixture::{NUMBER, OTHER, PATIENCE, World, config, quick};
+
+pub(crate) fn text(to: &str, text: &str) -> SendMessage {
+    SendMessage { to: to.into(), content: Content::Text { text: text.into() } }
+}
+
+fn media(bytes: &[u8], name: &str) -> Media {
+    Media { data: Base64(bytes.to_vec()), mime_type: None, file_name: Some(name.into()) }
+}
+
+#[tokio::test]
+async fn a_message_goes_from_queued_to_read() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    let message = device.send_text(OTHER, "hola").await;
+    assert_eq!(message.state, MessageState::Queued);
+    device.until_message(&message.id, MessageState::Delivered).await;
+    world.other().read(&message.id).await.unwrap();
+    let read = device.until_message(&message.id, MessageState::Read).await;
+    assert!(read.sent_at.is_some() && read.error.is_none());
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn every_kind_of_file_arrives_with_its_bytes_type_and_name() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    let caption = Some("mira".to_owned());
+    for (content, kind, mime) in [
+        (
+            Content::Image { media: media(b"\x89PNG\r\n\x1a\n picture", "a.png"), caption: caption.clone() },
+            "image",
+            "image/png",
+        ),
+        (
+            Content::Video { media: media(b"video bytes", "a.mp4"), caption: caption.clone() },
+            "video",
+            "video/mp4",
+        ),
+        (Content::Audio { media: media(b"OggS sound", "a.ogg"), voice: true }, "audio", "audio/ogg"),
+        (
+            Content::Document { media: media(b"%PDF-1.7 invoice", "factura.pdf"), caption },
+            "document",
+            "application/pdf",
+        ),
+    ] {
+        let bytes = match &content {
+            Content::Image { media, .. }
+            | Content::Video { media, .. }
+            | Content::Audio { media, .. }
+            | Content::Document { media, .. } => media.data.0.clone(),
+            Content::Text { .. } => unreachable!(),
+        };
+        let sent = device.client.send(&SendMessage { to: OTHER.into(), content }).await.unwrap();
+        let seen = world.other().wait_for_id(&sent.id, PATIENCE).await.unwrap();
+        assert_eq!((seen.kind.as_str(), seen.mime_type.as_deref()), (kind, Some(mime)));
+        assert_eq!(world.other().media(&sent.id).await.unwrap(), bytes, "{kind}");
+        if kind == "document" {
+            assert_eq!(
+                (seen.file_name.as_deref(), seen.caption.as_deref()),
+                (Some("factura.pdf"), Some("mira"))
+            );
+        }
+    }
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_accepted_while_the_connection_was_away_goes_out_later_under_its_id() {
+    let world = World::new().await;
+    let (device, linked) = world.linked(quick()).await;
+    world.control().server().hold_acks(true).await.unwrap();
+    let first = device.send_text(OTHER, "in flight").await;
+    world.other().wait_for_id(&first.id, PATIENCE).await.unwrap();
+    world.control().server().hold_acks(false).await.unwrap();
+    // The server had the message, the device never heard so.
+    world.control().server().drop_connection(NUMBER, linked.device).await.unwrap();
+    let second = device.send_text(OTHER, "meanwhile").await;
+    device.until_message(&first.id, MessageState::Sent).await;
+    device.until_message(&second.id, MessageState::Sent).await;
+    let shown: Vec<_> = world.other().inbox().await.unwrap().into_iter().map(|message| message.id).collect();
+    assert_eq!(shown, [first.id, second.id], "each is shown once, in order");
+    device.device.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_refused_message_fails_and_the_next_one_goes() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    world.control().server().refuse_messages(NUMBER, 479, 1).await.unwrap();
+    let refused = device.send_text(OTHER, "no").await;
+    let failed = device.until_message(&refused.id, MessageState::Failed).await;
+    let error = failed.error.unwrap();
+    assert_eq!(error.reason, "RefusedByWhatsApp");
+    assert!(error.message.contains("479"), "{}", error.message);
+    let next = device.send_text(OTHER, "yes").await;
+    device.until_message(&next.id, MessageState::Sent).await;
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn a_number_that_is_not_on_whatsapp_fails() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    world.other().set_registered(false).await.unwrap();
+    let message = device.send_text(OTHER, "hola").await;
+    let failed = device.until_message(&message.id, MessageState::Failed).await;
+    assert_eq!(failed.error.unwrap().reason, "NotOnWhatsApp");
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn messages_of_one_number_keep_their_distance() {
+    let world = World::new().await;
+    let (device, _) =
+        world.linked(config(json!({ "phoneNumber": NUMBER, "sending": { "interval": "700ms" } }))).await;
+    let start = Instant::now();
+    let mut last = String::new();
+    for word in ["one", "two", "three"] {
+        last = device.send_text(OTHER, word).await.id;
+    }
+    device.until_message(&last, MessageState::Sent).await;
+    assert!(start.elapsed() >= Duration::from_millis(1_400), "two intervals lie between three messages");
+    let texts: Vec<_> =
+        world.other().inbox().await.unwrap().into_iter().filter_map(|message| message.text).collect();
+    assert_eq!(texts, ["one", "two", "three"]);
+    device.device.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_before_it_is_stored() {
+    let world = World::new().await;
+    let device = world.start(quick()).await;
+    let content = |content| SendMessage { to: OTHER.into(), content };
+    let document = |media| content(Content::Document { media, caption: None });
+    for (message, reason) in [
+        (text("nobody", "hola"), "InvalidRecipient"),
+        (text(OTHER, ""), "InvalidText"),
+        (text(OTHER, &"a".repeat(70_000)), "InvalidText"),
+        (document(media(b"", "a.pdf")), "InvalidMedia"),
+        (document(media(b"a", "../a.pdf")), "InvalidMedia"),
+        (document(Media { mime_type: Some("pdf".into()), ..media(b"a", "a.pdf") }), "InvalidMedia"),
+    ] {
+        match device.client.send(&message).await {
+            Err(ClientError::Refused(problem)) => {
+                assert_eq!((problem.status, problem.reason.as_str()), (422, reason))
+            }
+            other => panic!("{reason}: {other:?}"),
+        }
+    }
+    let stored = device.client.send(&text(OTHER, "waits for the link")).await.unwrap();
+    assert_eq!(stored.sequence, 1, "nothing else was stored");
+    device.device.stop().await;
+}
