@@ -2,7 +2,6 @@
 
 use std::process::{Command, ExitCode};
 
-use anyhow::Context as _;
 use clap::Args;
 
 use crate::build::Trust;
@@ -42,6 +41,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if options.once {
         demo.arg("--once");
     }
-    let status = demo.status().context("cannot start the demonstration")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // It takes this program's place, so that Ctrl-C reaches it alone and the shell waits until it has tidied up.
+    let error = std::os::unix::process::CommandExt::exec(&mut demo);
+    Err(anyhow::Error::new(error).context("cannot start the demonstration"))
 }
