@@ -1,4 +1,4 @@
-//! The rules of the schema, in CEL, each with the sentence that a person reads when it is broken.
+//! The rules of the schema, in CEL, each with the sentence that a person reads, after the path of the field, when it is broken.
 //!
 //! They run in the API server and, from the same schema, in [`crate::manifest`]. Every string that a rule touches has a `maxLength` and
 //! every map a `maxProperties`: the API server refuses a schema whose rules could cost too much. `duration()` of Kubernetes knows no
@@ -32,80 +32,80 @@ pub(super) const NAME: Text = value(
 
 pub(super) const NUMBER: Text = value(
     "self.matches('^[1-9][0-9]{6,14}$')",
-    "phoneNumber must be the country code and the number, 7 to 15 digits without '+' or spaces, like 525550000001",
+    "must be the country code and the number, 7 to 15 digits without '+' or spaces, like 525550000001",
 );
 
 pub(super) const NUMBER_SET_ONCE: Text = forbidden(
     "!has(oldSelf.phoneNumber) || (has(self.phoneNumber) && self.phoneNumber == oldSelf.phoneNumber)",
-    "phoneNumber cannot change or be removed once it is set: create another device for another number",
+    "cannot change or be removed once it is set: create another device for another number",
     ".phoneNumber",
 );
 
 pub(super) const CODE_NEEDS_NUMBER: Text = Text {
     rule: "self.pairing.method != 'PairingCode' || has(self.phoneNumber)",
-    message: "phoneNumber is needed for pairing.method PairingCode: WhatsApp makes the code for one number",
+    message: "is needed for pairing.method PairingCode: WhatsApp makes the code for one number",
     field: Some(".phoneNumber"),
     forbidden: false,
 };
 
 pub(super) const DISPLAY_NAME: Text = value(
     r"self.matches('^\\P{Cc}{1,64}$')",
-    "displayName must be 1 to 64 characters, without control characters such as line breaks",
+    "must be 1 to 64 characters, without control characters such as line breaks",
 );
 
 pub(super) const TIMEOUT: Text = value(
     "self.matches('^([0-9]{1,6}(h|m|s|ms))+$') && duration(self) >= duration('1m') && duration(self) <= duration('168h')",
-    "pairing.timeout must be a duration from 1m to 168h, like 90s, 15m or 1h30m",
+    "must be a duration from 1m to 168h, like 90s, 15m or 1h30m",
 );
 
 pub(super) const RECONNECT_DELAY: Text = value(
     "self.matches('^([0-9]{1,6}(h|m|s|ms))+$') && duration(self) >= duration('1s') && duration(self) <= duration('5m')",
-    "connection.reconnectDelay must be a duration from 1s to 5m, like 5s or 1m30s",
+    "must be a duration from 1s to 5m, like 5s or 1m30s",
 );
 
 pub(super) const SENDING_INTERVAL: Text = value(
     "self.matches('^([0-9]{1,6}(h|m|s|ms))+$') && duration(self) <= duration('1h')",
-    "sending.interval must be a duration from 0s to 1h, like 500ms, 5s or 1m",
+    "must be a duration from 0s to 1h, like 500ms, 5s or 1m",
 );
 
 /// Below 16Mi the database and its journal have no room.
 pub(super) const SIZE: Text = value(
     "isQuantity(self) && quantity(self).compareTo(quantity('16Mi')) >= 0",
-    "storage.size must be a quantity of at least 16Mi, like 512Mi or 1Gi",
+    "must be a quantity of at least 16Mi, like 512Mi or 1Gi",
 );
 
 pub(super) const SIZE_GROWS: Text = Text {
     rule: "!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0",
-    message: "storage.size can grow but not shrink",
+    message: "can grow but not shrink",
     field: None,
     forbidden: true,
 };
 
 pub(super) const STORAGE_CLASS_IMMUTABLE: Text = forbidden(
     "has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
-    "storage.storageClassName cannot change: the volume exists",
+    "cannot change: the volume exists",
     ".storageClassName",
 );
 
 pub(super) const ACCESS_MODE_IMMUTABLE: Text = forbidden(
     "has(self.accessMode) == has(oldSelf.accessMode) && (!has(self.accessMode) || self.accessMode == oldSelf.accessMode)",
-    "storage.accessMode cannot change: the volume exists",
+    "cannot change: the volume exists",
     ".accessMode",
 );
 
 pub(super) const LABELS: Text = value(
     "self.all(key, !key.startsWith('enlace.dev/') && !key.startsWith('app.kubernetes.io/'))",
-    "pod.labels must not use keys of enlace.dev/ or app.kubernetes.io/: they are the operator's",
+    "must not use keys of enlace.dev/ or app.kubernetes.io/: they are the operator's",
 );
 
 pub(super) const LABEL_VALUES: Text = value(
     "self.all(key, self[key].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'))",
-    "pod.labels values must be letters, digits, '-', '_' and '.', and begin and end with a letter or digit",
+    "values must be letters, digits, '-', '_' and '.', and begin and end with a letter or digit",
 );
 
 pub(super) const ANNOTATIONS: Text = value(
     "self.all(key, !key.startsWith('enlace.dev/') && !key.startsWith('app.kubernetes.io/'))",
-    "pod.annotations must not use keys of enlace.dev/ or app.kubernetes.io/: they are the operator's",
+    "must not use keys of enlace.dev/ or app.kubernetes.io/: they are the operator's",
 );
 
 /// Every rule, for the test that none was dropped on its way into the schema.

@@ -146,11 +146,8 @@ fn paired(previous: &WhatsAppDeviceStatus, observed: &Observation<'_>, phase: Ph
             "no phone linked within pairing.timeout; `kubectl enlace pair` starts again",
         );
     }
-    let Some(state) = observed.state() else {
-        return Verdict::before(previous, PAIRED).unwrap_or_else(|| match observed.device {
-            Observed::NotRunning => Verdict::no("NotLinked", "no phone is linked"),
-            _ => Verdict::unknown(POD_UNREACHABLE, "nothing is known of the session yet"),
-        });
+    let Some(state) = observed.state().filter(|state| state.paired || state.phase != Phase::Starting) else {
+        return unheard(previous, phase);
     };
     if state.paired && state.claim != ClaimState::Refused {
         return Verdict::yes("Linked", "");
@@ -161,6 +158,14 @@ fn paired(previous: &WhatsAppDeviceStatus, observed: &Observation<'_>, phase: Ph
         None if state.paired => Verdict::no(DUPLICATE_NUMBER, "the number that linked is not this device's"),
         None => Verdict::no("NotLinked", message),
     }
+}
+
+/// A device that is not heard is what it was. That no phone is linked is forgotten when it is suspended, so that the time to link one starts
+/// anew with the device; see [`super::pairing`].
+fn unheard(previous: &WhatsAppDeviceStatus, phase: Phase) -> Verdict {
+    Verdict::before(previous, PAIRED)
+        .filter(|before| before.status == "True" || before.status == "False" && phase != Phase::Suspended)
+        .unwrap_or_else(|| Verdict::unknown(phase, "nothing is known of the session yet"))
 }
 
 /// Whether a reason says why no phone is linked, and not merely why there is no connection.

@@ -27,8 +27,6 @@ pub struct Observation<'a> {
     pub publish_in: PublishIn,
     /// Why the spec cannot be followed.
     pub invalid: Option<String>,
-    /// `metadata.creationTimestamp`.
-    pub created: Option<Timestamp>,
     /// The annotation `enlace.dev/pair-requested`.
     pub pair_requested: Option<Timestamp>,
     /// `spec.pairing.timeout`.
@@ -103,7 +101,6 @@ impl<'a> Observation<'a> {
             phone_number: spec.phone_number.clone(),
             publish_in: spec.pairing.publish_in,
             invalid: invalid.map(ToString::to_string),
-            created: device.metadata.creation_timestamp.as_ref().map(|time| time.0),
             pair_requested: pairing::requested(device),
             // A timeout that cannot be read lets nothing expire.
             pairing_timeout: timeout.map_or(Duration::MAX, enlace_contract::duration::Period::get),
@@ -125,7 +122,7 @@ impl<'a> Observation<'a> {
     /// Whether the device may still be linked.
     pub fn window(&self, previous: &WhatsAppDeviceStatus, now: Timestamp) -> Window {
         let facts = pairing::Facts {
-            created: self.created,
+            unlinked_since: pairing::unlinked_since(previous, self.state(), now),
             requested: self.pair_requested,
             timeout: self.pairing_timeout,
             linked: pairing::ever_linked(previous, self.state()),

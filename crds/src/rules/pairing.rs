@@ -1,21 +1,23 @@
 //! How long a device may wait to be linked, and the way back.
 //!
-//! A device that was never linked within `pairing.timeout` of its creation, or of the last request to pair, is expired: its pod and its
-//! empty volume go. A device that was linked once never expires: its volume has messages.
+//! A device that no phone linked within `pairing.timeout`, or within that time of the last request to pair, is expired: its pod and its
+//! empty volume go. The time runs from when the device itself said that it has no session, so nothing is cleaned up that was never heard:
+//! its volume may be one with a session, adopted or restored. A device that was linked once never expires: its volume has messages.
 
 use std::time::Duration;
 
-use enlace_contract::state::DeviceState;
+use enlace_contract::state::{DeviceState, Phase};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
+use super::conditions::PAIRED;
 use crate::{WhatsAppDevice, WhatsAppDeviceStatus, names};
 
 /// What decides whether a device's time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// When the resource was created; without it nothing expires.
-    pub created: Option<Timestamp>,
+    /// Since when the device is known to have no session, see [`unlinked_since`].
+    pub unlinked_since: Option<Timestamp>,
     /// When pairing was last asked for, see [`requested`].
     pub requested: Option<Timestamp>,
     /// `pairing.timeout`.
@@ -31,7 +33,7 @@ pub enum Window {
     Linked,
     /// It may be linked.
     Open {
-        /// Until when; then the device is to be looked at again. None: without a time of creation there is no end.
+        /// Until when; then the device is to be looked at again. None: its time does not run yet.
         until: Option<Timestamp>,
     },
     /// Its time is over.
@@ -43,12 +45,12 @@ pub enum Window {
 
 /// The window of a device at a moment.
 pub fn window(facts: &Facts, now: Timestamp) -> Window {
-    let Facts { created, requested, timeout, linked } = *facts;
+    let Facts { unlinked_since, requested, timeout, linked } = *facts;
     if linked {
         return Window::Linked;
     }
-    let Some(created) = created else { return Window::Open { until: None } };
-    let start = requested.map_or(created, |requested| requested.max(created));
+    let Some(since) = unlinked_since else { return Window::Open { until: None } };
+    let start = requested.map_or(since, |requested| requested.max(since));
     let end = SignedDuration::try_from(timeout).ok().and_then(|timeout| start.checked_add(timeout).ok());
     match end {
         Some(end) if end <= now => Window::Expired { since: end },
@@ -58,7 +60,20 @@ pub fn window(facts: &Facts, now: Timestamp) -> Window {
 
 /// Whether a device was ever linked, by its status and by what it says now. The status keeps the last account when a session ends.
 pub fn ever_linked(status: &WhatsAppDeviceStatus, state: Option<&DeviceState>) -> bool {
-    status.account.is_some() || state.is_some_and(|state| state.paired || state.account.is_some())
+    status.account.is_some()
+        || status.is_true(PAIRED)
+        || state.is_some_and(|state| state.paired || state.account.is_some())
+}
+
+/// Since when a device is known to have no session: since `Paired` is False, or since this moment, when it says so for the first time.
+pub fn unlinked_since(
+    status: &WhatsAppDeviceStatus,
+    state: Option<&DeviceState>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let known = status.condition(PAIRED).filter(|paired| paired.status == "False");
+    let heard = state.filter(|state| !state.paired && state.phase != Phase::Starting);
+    known.map(|paired| paired.last_transition_time.0).or_else(|| heard.map(|_| now))
 }
 
 /// The newest request to pair, of the annotation. A text that is no time counts as none.
@@ -84,7 +99,7 @@ mod tests {
     #[test]
     fn a_device_that_was_never_linked_expires_after_its_timeout() {
         let waiting = Facts {
-            created: Some(at(1_000)),
+            unlinked_since: Some(at(1_000)),
             requested: None,
             timeout: Duration::from_secs(60),
             linked: false,
@@ -96,10 +111,11 @@ mod tests {
             (waiting, 1_060, Window::Expired { since: at(1_060) }),
             (Facts { requested: Some(at(5_000)), ..waiting }, 5_059, open(5_060)),
             (Facts { requested: Some(at(5_000)), ..waiting }, 5_060, Window::Expired { since: at(5_060) }),
-            // A request from before the device was made does not shorten its time.
+            // A request from before does not shorten its time.
             (Facts { requested: Some(at(10)), ..waiting }, 1_059, open(1_060)),
             (Facts { linked: true, ..waiting }, 9_000, Window::Linked),
-            (Facts { created: None, ..waiting }, 9_000, Window::Open { until: None }),
+            // Nothing is known of a device that was never heard.
+            (Facts { unlinked_since: None, ..waiting }, 9_000, Window::Open { until: None }),
             // No overflow.
             (Facts { timeout: Duration::MAX, ..waiting }, 9_000, Window::Open { until: None }),
         ] {
