@@ -36,6 +36,7 @@ pub(crate) fn router(sim: Arc<Sim>) -> Router {
         .merge(phone_routes::routes())
         .merge(server_routes::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::map_response(error::in_words))
         .with_state(sim)
 }
 

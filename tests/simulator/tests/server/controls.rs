@@ -84,6 +84,22 @@ async fn the_state_names_devices_and_errors_are_words() {
 }
 
 #[tokio::test]
+async fn what_the_framework_refuses_is_said_in_the_same_shape() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(simulator.address()).await.unwrap();
+    let request = "POST /scan HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                   content-length: 1\r\nconnection: close\r\n\r\n{";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("{\"error\":\"Failed to parse"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn waiting_for_a_message_that_does_not_come_ends_and_says_what_there_is() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let phone = simulator.control().phone(OTHER);
