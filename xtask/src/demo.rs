@@ -25,7 +25,7 @@ pub(crate) struct Options {
 /// A program does not build or does not start.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::open()?;
-    println!("Nothing is installed. Building the programs; the first time this takes some minutes.");
+    println!("Nothing has to be installed. Building the programs; the first time this takes some minutes.");
     let mut build = workspace.cargo("build", Trust::Simulator);
     for package in ["enlace-cli", "whatsapp-simulator", "enlace-demo"] {
         build.args(["--package", package]);

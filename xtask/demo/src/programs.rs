@@ -8,6 +8,8 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+/// No step takes this long unless something is wrong; pairing waits for two logins.
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 /// Enlace ends its connections within ten seconds; then it is over.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// How much of a log is shown when its program fails.
@@ -97,6 +99,17 @@ impl Program {
             self.child.kill().await.with_context(|| format!("cannot end {}", self.name))?;
         }
         Ok(())
+    }
+}
+
+/// A step that is over within [`LIMIT`].
+pub(crate) async fn within<T>(
+    what: &str,
+    step: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    match tokio::time::timeout(LIMIT, step).await {
+        Ok(done) => done,
+        Err(_) => bail!("{what} did not come within {} seconds", LIMIT.as_secs()),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::process::Command;
 use whatsapp_simulator::Control;
 
 use crate::Flags;
-use crate::programs::Program;
+use crate::programs::{Program, within};
 
 /// Everything that runs, until it is struck.
 pub(crate) struct Stage {
@@ -50,14 +50,13 @@ impl Stage {
         let mut command = Command::new(&flags.simulator);
         command.args(["--listen", "127.0.0.1:0"]).env("RUST_LOG", "warn");
         let mut simulator = Program::start("whatsapp-simulator", command, folder.path())?;
-        let line = simulator.line().await?;
+        let line = within("the address of the simulator", simulator.line()).await?;
         let address = line
             .strip_prefix("listening on ")
             .and_then(|rest| rest.split_whitespace().next())
             .with_context(|| format!("the simulator does not say where it listens: {line}"))?;
         println!("A simulated WhatsApp listens on {address}.");
 
-        let url = format!("http://127.0.0.1:{}", flags.port);
         let data = folder.path().join("data");
         let mut command = Command::new(&flags.enlace);
         command.arg("standalone").arg(&devices);
@@ -68,13 +67,7 @@ impl Stage {
         let started = jiff::Timestamp::now();
         println!("Starting: enlace standalone DEVICES --data-dir DATA --listen 127.0.0.1:{}\n", flags.port);
         let mut enlace = Program::start("enlace", command, folder.path())?;
-        loop {
-            let line = enlace.line().await?;
-            println!("  {line}");
-            if line.contains(&url) {
-                break;
-            }
-        }
+        let url = within("the URL of the API", url(&mut enlace)).await?;
         enlace.drain();
         let token = local_token(&data)?;
         let control = Control::new(format!("http://{address}"));
@@ -123,6 +116,20 @@ impl Cast {
         tokio::select! {
             ended = self.enlace.unexpected_end() => ended,
             ended = self.simulator.unexpected_end() => ended,
+        }
+    }
+}
+
+/// Shows what Enlace writes until it has said where it listens.
+async fn url(enlace: &mut Program) -> anyhow::Result<String> {
+    loop {
+        let line = enlace.line().await?;
+        println!("  {line}");
+        let words = line.split_whitespace();
+        if let Some(url) =
+            words.map(|word| word.trim_end_matches(['.', ',', '/'])).find(|word| word.starts_with("http://"))
+        {
+            return Ok(url.to_owned());
         }
     }
 }

@@ -1,8 +1,6 @@
 //! What happens: a phone links, a text and a PDF go out, an answer comes in. Each step's time goes into a table.
 
-use std::time::Duration;
-
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use comfy_table::{Table, presets};
 use enlace_contract::events::DeviceEvent;
 use enlace_contract::messages::{Message, MessageState};
@@ -11,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::eye::Eye;
 use crate::pdf;
-use crate::programs::{self, Program};
+use crate::programs::{self, LIMIT, Program, within};
 use crate::stage::Scene;
 
 /// The number of the simulated phone that links.
@@ -20,8 +18,6 @@ const BILLING: &str = "525550000001";
 pub(crate) const CUSTOMER: &str = "525550000002";
 /// The device of `examples/standalone`.
 const DEVICE: &str = "billing";
-/// No step takes this long unless something is wrong; pairing waits for two logins.
-const LIMIT: Duration = Duration::from_secs(90);
 
 /// Tells it all and prints the table.
 ///
@@ -164,13 +160,6 @@ fn is_text(event: &DeviceEvent, words: &str) -> Option<Timestamp> {
     match event {
         DeviceEvent::Message(record) if record.text.as_deref() == Some(words) => Some(record.received_at),
         _ => None,
-    }
-}
-
-async fn within<T>(what: &str, step: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    match tokio::time::timeout(LIMIT, step).await {
-        Ok(done) => done,
-        Err(_) => bail!("{what} did not come within {} seconds", LIMIT.as_secs()),
     }
 }
 
