@@ -1,2 +1,53 @@
-//! Under construction.
-fn main() {}
+//! The `enlace` command.
+//!
+//! * [`arguments`]: what can be typed,
+//! * [`standalone`]: the whole system in this process, on a folder of manifests,
+//! * [`remote`]: the API of a running Enlace, [`commands`]: what is asked of it,
+//! * [`output`]: tables, JSON, YAML, names.
+//!
+//! Results go to standard output, everything else to standard error. Exit codes: 0 done; 1 it failed, with one line that says why; 2 the
+//! command line is wrong; 3 the time ran out.
+
+mod arguments;
+mod commands;
+mod output;
+mod remote;
+mod standalone;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::{Arguments, Command};
+use commands::TimedOut;
+
+fn main() -> ExitCode {
+    let Arguments { api, command } = Arguments::parse();
+    let threads = if matches!(command, Command::Standalone(_)) { 4 } else { 1 };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("the runtime could not start")),
+    };
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Standalone(options) => standalone::run(options).await,
+            command => commands::run(api, command).await,
+        }
+    });
+    // A blocking read of a terminal or a look-up must not hold the end up.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<TimedOut>() => {
+            failed(&error);
+            ExitCode::from(3)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("enlace: {error:#}");
+    ExitCode::FAILURE
+}

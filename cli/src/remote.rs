@@ -1,0 +1,166 @@
+//! The API of a running Enlace.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use enlace_contract::events::DeviceEvent;
+use enlace_contract::name::DeviceKey;
+use enlace_contract::problem::Problem;
+use eventsource_stream::Eventsource as _;
+use futures::stream::{BoxStream, StreamExt as _};
+use http::{Method, StatusCode};
+use reqwest::Response;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::arguments::Api;
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call may take, but for a stream and for one that waits on purpose.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The name of the file that `enlace standalone` leaves its token in.
+pub(crate) const TOKEN_FILE: &str = "token";
+
+/// A client of the API.
+pub(crate) struct Remote {
+    client: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+/// The API refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) problem: Problem,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} {})", self.problem.detail, self.status.as_u16(), self.problem.reason)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Remote {
+    /// The API that the command line names.
+    pub(crate) fn open(api: Api) -> anyhow::Result<Self> {
+        let Api { url, token, data_dir } = api;
+        let token = match token {
+            Some(token) => token,
+            None => {
+                let file = data_dir.join(TOKEN_FILE);
+                std::fs::read_to_string(&file).with_context(|| {
+                    format!(
+                        "no token: set ENLACE_TOKEN, or start `enlace standalone` on this machine, which leaves one in {}",
+                        file.display()
+                    )
+                })?
+            }
+        };
+        // Another part of the program may have installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .user_agent(concat!("enlace/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("the HTTP client could not start")?;
+        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), token: token.trim().to_owned() })
+    }
+
+    /// The path of a device, with what follows.
+    pub(crate) fn device(key: &DeviceKey, rest: &str) -> String {
+        format!("/v1/devices/{}/{}{rest}", key.namespace(), key.name())
+    }
+
+    /// `GET` of a JSON value.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.call(Method::GET, path, None::<&()>, &[], CALL_TIMEOUT).await
+    }
+
+    /// `POST` of a JSON value.
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        self.call(Method::POST, path, Some(body), &[], CALL_TIMEOUT).await
+    }
+
+    /// `POST` with headers, and time for the server to wait.
+    pub(crate) async fn post_patiently<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        headers: &[(&'static str, &str)],
+        wait: Duration,
+    ) -> anyhow::Result<T> {
+        self.call(Method::POST, path, Some(body), headers, CALL_TIMEOUT + wait).await
+    }
+
+    /// `POST` without a body, or `DELETE`: the answer does not matter.
+    pub(crate) async fn command(&self, method: Method, path: &str) -> anyhow::Result<()> {
+        let request = self.request(method, path).timeout(CALL_TIMEOUT);
+        accepted(request.send().await.with_context(|| self.unreachable())?).await.map(drop)
+    }
+
+    /// The events of a device. The first one is its state.
+    pub(crate) async fn events(
+        &self,
+        key: &DeviceKey,
+        after: Option<i64>,
+    ) -> anyhow::Result<BoxStream<'static, anyhow::Result<DeviceEvent>>> {
+        let mut request = self.request(Method::GET, &Self::device(key, "/events"));
+        if let Some(after) = after {
+            request = request.header("last-event-id", after.to_string());
+        }
+        let response = accepted(request.send().await.with_context(|| self.unreachable())?).await?;
+        let events = response.bytes_stream().eventsource().filter_map(async |event| match event {
+            Ok(event) => {
+                let event = DeviceEvent::parse(&event.event, &event.data);
+                event.context("an event cannot be read").transpose()
+            }
+            Err(error) => Some(Err(anyhow::Error::new(error).context("the stream of events broke off"))),
+        });
+        Ok(events.boxed())
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+        headers: &[(&'static str, &str)],
+        timeout: Duration,
+    ) -> anyhow::Result<T> {
+        let mut request = self.request(method, path).timeout(timeout);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = accepted(request.send().await.with_context(|| self.unreachable())?).await?;
+        response.json().await.context("the answer of the API cannot be read")
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+    }
+
+    fn unreachable(&self) -> String {
+        format!("the API at {} cannot be reached; is it running? (--url, ENLACE_URL)", self.url)
+    }
+}
+
+async fn accepted(response: Response) -> anyhow::Result<Response> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = response.bytes().await.unwrap_or_default();
+    match serde_json::from_slice(&body) {
+        Ok(problem) => Err(anyhow::Error::new(Refused { status, problem })),
+        Err(_) => bail!("what answers there is not Enlace's API (HTTP {status})"),
+    }
+}

@@ -1,0 +1,124 @@
+//! The whole system in this process, on a folder of manifests.
+//!
+//! `host` runs the devices; the API finds them through its folder directory and calls them in-process, with no port and no token.
+
+mod host;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use enlace_api::auth::{bootstrap_admin, local_token};
+use enlace_api::database::Database;
+use enlace_api::directory::{FileError, FolderDirectory};
+use enlace_device_pod::TRUST;
+use enlace_device_pod::endpoints::Endpoints;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::Standalone;
+use crate::remote::TOKEN_FILE;
+use host::InProcess;
+
+/// Runs until it is asked to stop.
+pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
+    let Standalone { dir, data_dir, listen } = options;
+    log_to_stderr();
+    let endpoints = Endpoints::from_environment()?;
+    let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
+    // What can fail for a reason outside comes first: nothing runs until everything is there.
+    if !dir.is_dir() {
+        bail!("{} is not a folder: name the one with the manifests", dir.display());
+    }
+    let listener = bind(listen).await?;
+    private_directory(&data_dir)?;
+    let database = Database::open(&data_dir.join("enlace.db"))
+        .await
+        .with_context(|| format!("the database in {} cannot be opened", data_dir.display()))?;
+    let administrator = bootstrap_admin(&database).await?;
+    local_token(&database, &data_dir.join(TOKEN_FILE)).await?;
+    let host = Arc::new(InProcess::new(endpoints));
+    let directory = FolderDirectory::open(&dir, host, &data_dir).await?;
+
+    if let Some(administrator) = administrator {
+        println!("The first administrator is {:?} with the password", administrator.user());
+        println!();
+        println!("    {}", administrator.expose());
+        println!();
+        println!("It is shown this once.");
+    }
+    for error in directory.file_errors() {
+        eprintln!("enlace: {}", told(&error));
+    }
+    println!("Devices come from {}, data is in {}.", dir.display(), data_dir.display());
+    if cfg!(feature = "simulator-trust") {
+        println!("This build trusts {TRUST}: do not link a real phone with it.");
+    }
+    println!("Enlace listens on http://{}", listener.local_addr()?);
+    tell_file_errors(directory.clone());
+
+    let app = enlace_api::http::App::new(Arc::new(directory.clone()), database.clone(), recorder);
+    let served = enlace_api::server::serve(listener, app.router(), asked_to_stop()?).await;
+    // Every session is closed in order, whatever became of the server.
+    directory.close().await;
+    database.close().await;
+    served.context("the HTTP server ended")
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("ENLACE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,whatsapp_rust=warn,wacore=warn,sqlx=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program listens there; choose another port with --listen",
+            std::io::ErrorKind::PermissionDenied => "this user may not; choose a port of 1024 or above with --listen",
+            _ => "choose another address with --listen",
+        };
+        anyhow::anyhow!("cannot listen on {listen}: {hint}")
+    })
+}
+
+/// The data directory, for this user only: it holds sessions.
+fn private_directory(directory: &Path) -> anyhow::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(directory)
+        .with_context(|| format!("the data directory {} cannot be made; choose another with --data-dir", directory.display()))
+}
+
+fn tell_file_errors(mut directory: FolderDirectory) {
+    tokio::spawn(async move {
+        while let Some(errors) = directory.file_errors_changed().await {
+            for error in errors {
+                eprintln!("enlace: {}", told(&error));
+            }
+        }
+    });
+}
+
+fn told(error: &FileError) -> String {
+    error.message.clone()
+}
+
+/// Resolves when the process is asked to end.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
