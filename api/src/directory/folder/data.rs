@@ -1,0 +1,186 @@
+//! What is remembered of a device: its UID, when it was first seen, and what its status must not forget.
+//!
+//! `DATA/devices/NAMESPACE/NAME/device.json`, beside the device's own files. It is written whole and atomically. A record that cannot be
+//! read is an error and never replaced: a new UID would make the session another device's.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use enlace_contract::name::DeviceKey;
+use enlace_contract::state::Account;
+use enlace_crds::WhatsAppDeviceStatus;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::OpenError;
+
+const RECORD: &str = "device.json";
+
+/// What is remembered of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) uid: String,
+    pub(super) created_at: Timestamp,
+    /// The newest request to pair that came through the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pair_requested: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) observed_pair_request: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) account: Option<Account>,
+    /// Its deletion has begun: what is left is to be erased.
+    #[serde(default)]
+    pub(super) deleting: bool,
+}
+
+impl Record {
+    /// The status that the record is of: what an API server would have kept.
+    pub(super) fn status(&self) -> WhatsAppDeviceStatus {
+        WhatsAppDeviceStatus {
+            account: self.account.clone(),
+            observed_pair_request: self.observed_pair_request,
+            ..Default::default()
+        }
+    }
+
+    /// Takes in what must survive of a status; whether that is something new.
+    pub(super) fn remember(&mut self, status: &WhatsAppDeviceStatus) -> bool {
+        let changed =
+            self.account != status.account || self.observed_pair_request != status.observed_pair_request;
+        self.account.clone_from(&status.account);
+        self.observed_pair_request = status.observed_pair_request;
+        changed
+    }
+}
+
+/// The data directory, locked: two processes on it would be two clients of each session.
+#[derive(Debug)]
+pub(super) struct Data {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Data {
+    pub(super) fn open(root: PathBuf) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Data { path: root.clone(), source };
+        create_private(&root).map_err(io)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(root.join("devices.lock"))
+            .map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(root)),
+            Err(TryLockError::Error(error)) => return Err(io(error)),
+        }
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// The device's own directory.
+    pub(super) fn directory(&self, key: &DeviceKey) -> PathBuf {
+        self.root.join("devices").join(key.namespace()).join(key.name())
+    }
+
+    /// The record of a device; a new one for a device that was never seen.
+    pub(super) fn load_or_create(&self, key: &DeviceKey, now: Timestamp) -> io::Result<Record> {
+        match fs::read(self.directory(key).join(RECORD)) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let record = Record {
+                    uid: uuid::Uuid::new_v4().to_string(),
+                    // Whole seconds, as an API server has them.
+                    created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
+                    pair_requested: None,
+                    observed_pair_request: None,
+                    account: None,
+                    deleting: false,
+                };
+                self.save(key, &record)?;
+                Ok(record)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn save(&self, key: &DeviceKey, record: &Record) -> io::Result<()> {
+        let directory = self.directory(key);
+        create_private(&directory)?;
+        write_atomically(&directory.join(RECORD), &serde_json::to_vec_pretty(record)?)
+    }
+
+    /// Finishes deletions that a crash has cut short: removes what is left, and says of which devices. Their phones may still list them.
+    pub(super) fn finish_deletions(&self) -> io::Result<Vec<DeviceKey>> {
+        let mut finished = Vec::new();
+        for namespace in list(&self.root.join("devices"))? {
+            for name in list(&self.root.join("devices").join(&namespace))? {
+                let Ok(key) = DeviceKey::new(&namespace, &name) else { continue };
+                let record = fs::read(self.directory(&key).join(RECORD));
+                let record = record.ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
+                if record.is_some_and(|record| record.deleting) {
+                    erase(&self.directory(&key))?;
+                    finished.push(key);
+                }
+            }
+        }
+        Ok(finished)
+    }
+}
+
+/// Removes a device's directory. The record goes last, so that a crash on the way leaves the mark that deletion has begun.
+pub(super) fn erase(directory: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() == RECORD {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir_all(directory)
+}
+
+/// Writes a file so that it is there whole, or not at all, also after a power loss.
+pub(super) fn write_atomically(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let parent = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    // A name with a dot in front is read by nobody.
+    let temporary = parent.join(format!(".{name}.new"));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut written = options.open(&temporary)?;
+    written.write_all(bytes)?;
+    written.sync_all()?;
+    fs::rename(&temporary, file)?;
+    File::open(parent)?.sync_all()
+}
+
+fn list(directory: &Path) -> io::Result<Vec<String>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .filter(|name| name.as_ref().is_ok_and(|name| !name.starts_with('.')) || name.is_err())
+            .collect(),
+    }
+}
+
+fn create_private(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}

@@ -1,0 +1,457 @@
+//! The one task that decides. Everything that happens to the folder or to a device is told to it in turn, so that nothing races.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use enlace_contract::client::DeviceClient;
+use enlace_contract::name::DeviceKey;
+use enlace_contract::state::{ClaimDecision, DeviceState};
+use enlace_crds::rules::claims::{self, Candidate, Claims};
+use enlace_crds::{WhatsAppDevice, config, manifest};
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::data::{Data, Record};
+use super::entry::{self, Entry, Heard, Life};
+use super::files::{self, KnownFile};
+use super::requests::{News, Request};
+use super::worker::{Desired, Worker};
+use super::{FileError, OpenError};
+use crate::directory::host::DeviceHost;
+use crate::directory::{Devices, DirectoryError};
+
+/// How long devices may take to stop, all side by side; each has ten seconds.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The clock may be set back or forward while the keeper sleeps: it looks at it this often at least.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What is to be seen of the directory.
+#[derive(Default)]
+pub(super) struct Picture {
+    pub(super) devices: Arc<Devices>,
+    pub(super) clients: BTreeMap<DeviceKey, DeviceClient>,
+    pub(super) errors: Vec<FileError>,
+}
+
+pub(super) struct Keeper {
+    pub(super) folder: PathBuf,
+    pub(super) data: Arc<Data>,
+    host: Arc<dyn DeviceHost>,
+    requests: mpsc::Sender<Request>,
+    pub(super) files: BTreeMap<String, KnownFile>,
+    pub(super) entries: BTreeMap<DeviceKey, Entry>,
+    claims: Claims,
+    /// What is wrong with files beyond their own text.
+    errors: Vec<FileError>,
+    picture: watch::Sender<Arc<Picture>>,
+    workers: u64,
+    next: Option<Timestamp>,
+}
+
+impl Keeper {
+    pub(super) async fn open(
+        folder: PathBuf,
+        data: PathBuf,
+        host: Arc<dyn DeviceHost>,
+        requests: mpsc::Sender<Request>,
+    ) -> Result<Self, OpenError> {
+        let data = Arc::new(Data::open(data.clone())?);
+        let finished = data.finish_deletions();
+        for device in finished.map_err(|source| OpenError::Data { path: folder.clone(), source })? {
+            tracing::warn!(%device, "the deletion of device {device} was cut short and is finished now: the phone may list it until it is removed there");
+        }
+        let texts = files::read_folder(&folder);
+        let texts = texts.map_err(|source| OpenError::Folder { path: folder.clone(), source })?;
+        let mut keeper = Self {
+            folder,
+            data,
+            host,
+            requests,
+            files: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            claims: Claims::default(),
+            errors: Vec::new(),
+            picture: watch::Sender::new(Arc::default()),
+            workers: 0,
+            next: None,
+        };
+        files::take_in(&mut keeper.files, texts);
+        keeper.reconcile_entries();
+        keeper.claims = Claims::at_start(keeper.entries.values().filter_map(candidate).collect());
+        keeper.judge_all();
+        Ok(keeper)
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Picture>> {
+        self.picture.subscribe()
+    }
+
+    /// Runs until it is asked to close.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        tokio::spawn(super::watch::watch(self.folder.clone(), self.requests.clone()));
+        loop {
+            let request = tokio::select! {
+                request = queue.recv() => request,
+                () = sleep_until(self.next) => {
+                    self.judge_all();
+                    continue;
+                }
+            };
+            match request {
+                None => return,
+                Some(Request::Close(done)) => {
+                    self.close(&mut queue).await;
+                    // The caller may have gone.
+                    let _ = done.send(());
+                    return;
+                }
+                Some(request) => self.handle(request).await,
+            }
+        }
+    }
+
+    async fn handle(&mut self, request: Request) {
+        match request {
+            // A caller that has gone needs no answer.
+            Request::Create(device, reply) => drop(reply.send(self.create(*device).await)),
+            Request::Update(key, patch, reply) => drop(reply.send(self.update(&key, &patch).await)),
+            Request::Delete(key, reply) => self.delete(&key, reply).await,
+            Request::Pair(key, at, reply) => drop(reply.send(self.request_pairing(&key, at))),
+            Request::Rescan(done) => {
+                self.rescan().await;
+                let _ = done.send(());
+            }
+            Request::Told { key, worker, news } => self.told(&key, worker, news),
+            Request::ClaimAnswered { key, worker } => {
+                if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.worker.id == worker) {
+                    entry.answering = false;
+                    self.judge(&key);
+                    self.publish();
+                }
+            }
+            Request::Close(_) => {}
+        }
+    }
+
+    /// Reads the folder again. A folder that cannot be read stops nobody.
+    pub(super) async fn rescan(&mut self) {
+        let folder = self.folder.clone();
+        let texts = tokio::task::spawn_blocking(move || files::read_folder(&folder)).await;
+        match texts.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(texts) => {
+                files::take_in(&mut self.files, texts);
+                self.reconcile_entries();
+                self.judge_all();
+            }
+            Err(error) => {
+                let message = format!("the folder {} cannot be read: {error}", self.folder.display());
+                self.errors = vec![FileError { file: String::new(), message }];
+                self.publish();
+            }
+        }
+    }
+
+    /// Brings the entries in line with the files.
+    fn reconcile_entries(&mut self) {
+        let mut errors = Vec::new();
+        let declared = declared(&self.files, &self.entries, &mut errors);
+        let now = Timestamp::now();
+        for (key, (file, device)) in &declared {
+            if let Err(message) = self.declare(key, file, device, now) {
+                errors.push(FileError { file: file.clone(), message: format!("{file}: {key}: {message}") });
+            }
+        }
+        for (key, entry) in &mut self.entries {
+            if !declared.contains_key(key) && matches!(entry.life, Life::Declared) {
+                tracing::info!(device = %key, file = entry.file, "{} declares device {key} no more: it is stopped, its session is kept", entry.file);
+                entry.life = Life::Leaving(Vec::new());
+            }
+        }
+        self.errors = errors;
+    }
+
+    fn declare(
+        &mut self,
+        key: &DeviceKey,
+        file: &str,
+        device: &WhatsAppDevice,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let ours = self.files.get(file).is_some_and(|known| files::is_ours(key, device, file, known));
+        let Some(entry) = self.entries.get_mut(key) else {
+            let record = self.data.load_or_create(key, now);
+            let record =
+                record.map_err(|error| format!("what is remembered of it cannot be read: {error}"))?;
+            self.add(key, file, device, ours, record);
+            return Ok(());
+        };
+        if matches!(entry.life, Life::Deleting(_)) {
+            return Err("it is being deleted".to_owned());
+        }
+        file.clone_into(&mut entry.file);
+        entry.ours = ours;
+        entry.life = Life::Declared;
+        if entry.declared != *device {
+            manifest::validate_update(&entry.declared, device).map_err(|error| error.to_string())?;
+            entry.generation += i64::from(entry.declared.spec != device.spec);
+            entry.declared = device.clone();
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: &DeviceKey, file: &str, device: &WhatsAppDevice, ours: bool, record: Record) {
+        self.workers += 1;
+        let worker = Worker::spawn(
+            self.workers,
+            key.clone(),
+            self.data.directory(key),
+            Arc::clone(&self.host),
+            self.requests.clone(),
+        );
+        let entry = Entry {
+            key: key.clone(),
+            file: file.to_owned(),
+            declared: device.clone(),
+            ours,
+            generation: 1,
+            status: record.status(),
+            record,
+            worker,
+            wanted: Desired::Stop,
+            busy: false,
+            client: None,
+            heard: Heard::Nothing,
+            life: Life::Declared,
+            answering: false,
+        };
+        self.entries.insert(key.clone(), entry);
+    }
+
+    /// Judges every device, forgets those that have gone, and again while that frees numbers.
+    pub(super) fn judge_all(&mut self) {
+        loop {
+            self.next = None;
+            let keys: Vec<DeviceKey> = self.entries.keys().cloned().collect();
+            for key in &keys {
+                self.judge(key);
+            }
+            if !self.forget_gone() {
+                break;
+            }
+        }
+        self.publish();
+    }
+
+    /// Judges one device and lets the judgement be carried out.
+    pub(super) fn judge(&mut self, key: &DeviceKey) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        match entry.life {
+            Life::Declared => {}
+            Life::Leaving(_) => return entry.want(Desired::Stop),
+            Life::Deleting(_) => return entry.want(Desired::Erase),
+        }
+        let now = Timestamp::now();
+        let verdict = entry.judge(&mut self.claims, now);
+        entry.want(verdict.desired);
+        // What was just started is seen in the same status.
+        let verdict = entry.judge(&mut self.claims, now);
+        let before = entry.status.phase;
+        entry.status = verdict.status;
+        if entry.status.phase != before {
+            let phase = entry.status.phase.unwrap_or_default();
+            let reason = entry.status.condition("Connected").map(|condition| condition.reason.as_str());
+            tracing::info!(device = %key, %phase, reason, "device {key} is {phase}");
+        }
+        if entry.record.remember(&entry.status)
+            && let Err(error) = self.data.save(key, &entry.record)
+        {
+            tracing::error!(device = %key, %error, "what is to be remembered of device {key} could not be written");
+        }
+        self.next = self.next.into_iter().chain(verdict.next).min();
+        if let Some(decision) = verdict.decision.filter(|_| !entry.answering)
+            && let Some(client) = entry.client.clone()
+        {
+            entry.answering = true;
+            let answer = answer_claim(key.clone(), entry.worker.id, client, decision, self.requests.clone());
+            tokio::spawn(answer);
+        }
+    }
+
+    /// Forgets devices that have stopped and are declared no more; whether there were any.
+    fn forget_gone(&mut self) -> bool {
+        let gone = |entry: &Entry| matches!(entry.life, Life::Leaving(_)) && !entry.busy;
+        let keys: Vec<DeviceKey> =
+            self.entries.values().filter(|entry| gone(entry)).map(|e| e.key.clone()).collect();
+        for key in &keys {
+            self.forget(key, || Ok(()));
+        }
+        !keys.is_empty()
+    }
+
+    fn forget(&mut self, key: &DeviceKey, outcome: impl Fn() -> Result<(), DirectoryError>) {
+        let Some(mut entry) = self.entries.remove(key) else { return };
+        self.claims.release(&entry.record.uid);
+        for waiting in entry.life.waiting() {
+            let _ = waiting.send(outcome());
+        }
+    }
+
+    fn told(&mut self, key: &DeviceKey, worker: u64, news: News) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.worker.id == worker) else { return };
+        match news {
+            News::Started(client) => {
+                entry.client = Some(client);
+                entry.heard = Heard::Silent(Timestamp::now());
+            }
+            News::NotStarted(message) => {
+                entry.client = None;
+                entry.heard = entry::broken(message);
+            }
+            News::State(state) => entry.heard = Heard::State(state),
+            News::Silent => {
+                if matches!(entry.heard, Heard::State(_)) {
+                    entry.heard = Heard::Silent(Timestamp::now());
+                }
+            }
+            News::Stopped => {
+                entry.client = None;
+                entry.heard = Heard::Nothing;
+                // It may be wanted again since.
+                entry.busy = entry.wanted != Desired::Stop;
+                return self.judge_all();
+            }
+            News::Erased(Ok(())) => {
+                tracing::info!(device = %key, "device {key} is deleted, with its data");
+                self.forget(key, || Ok(()));
+                return self.judge_all();
+            }
+            News::Erased(Err(error)) => {
+                tracing::error!(device = %key, %error, "the data of device {key} could not be removed; it is tried again at the next start");
+                let detail = "the device is stopped and unlinked, but its data could not be removed";
+                self.forget(key, || Err(DirectoryError::Unavailable { detail: detail.into(), source: None }));
+                return self.judge_all();
+            }
+        }
+        self.judge(key);
+        self.publish();
+    }
+
+    /// Publishes what is to be seen, when it is something new.
+    pub(super) fn publish(&mut self) {
+        let before = Arc::clone(&self.picture.borrow());
+        let there = || self.entries.values().filter(|entry| !matches!(entry.life, Life::Leaving(_)));
+        let devices: Devices = there()
+            .map(|entry| {
+                (entry.key.clone(), entry::published(before.devices.get(&entry.key), entry.device()))
+            })
+            .collect();
+        let unchanged = devices.len() == before.devices.len()
+            && devices
+                .iter()
+                .all(|(key, new)| before.devices.get(key).is_some_and(|old| Arc::ptr_eq(old, new)));
+        let devices = if unchanged { Arc::clone(&before.devices) } else { Arc::new(devices) };
+        let clients =
+            there().filter_map(|entry| Some((entry.key.clone(), entry.open_client()?.clone()))).collect();
+        let own = |(name, file): (&String, &KnownFile)| {
+            file.error.clone().map(|message| FileError { file: name.clone(), message })
+        };
+        let errors: Vec<FileError> =
+            self.files.iter().filter_map(own).chain(self.errors.iter().cloned()).collect();
+        for FileError { file, message } in errors.iter().filter(|error| !before.errors.contains(error)) {
+            tracing::warn!(file, "{message}");
+        }
+        self.picture.send_replace(Arc::new(Picture { devices, clients, errors }));
+    }
+
+    /// Stops every device, side by side.
+    async fn close(&mut self, queue: &mut mpsc::Receiver<Request>) {
+        for entry in self.entries.values_mut() {
+            // A deletion that has begun is finished.
+            if !matches!(entry.life, Life::Deleting(_)) {
+                entry.life = Life::Leaving(Vec::new());
+                entry.want(Desired::Stop);
+            }
+        }
+        self.forget_gone();
+        let stopped = async {
+            while !self.entries.is_empty() {
+                match queue.recv().await {
+                    Some(Request::Told { key, worker, news }) => self.told(&key, worker, news),
+                    // Whoever asks for something now is told that the directory is closed.
+                    Some(request) => drop(request),
+                    None => return,
+                }
+            }
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, stopped).await.is_err() {
+            tracing::warn!(timeout_s = CLOSE_TIMEOUT.as_secs(), "some devices took too long to stop");
+        }
+    }
+}
+
+/// Which file declares which device. When two do, the file that did before keeps it, else the first by name.
+fn declared<'a>(
+    files: &'a BTreeMap<String, KnownFile>,
+    entries: &BTreeMap<DeviceKey, Entry>,
+    errors: &mut Vec<FileError>,
+) -> BTreeMap<DeviceKey, (String, WhatsAppDevice)> {
+    let mut declared: BTreeMap<DeviceKey, (String, WhatsAppDevice)> = BTreeMap::new();
+    let all = || files.iter().flat_map(|(name, file)| file.devices.iter().map(move |device| (name, device)));
+    let holds = |key: &DeviceKey, name: &'a String| entries.get(key).is_some_and(|entry| entry.file == *name);
+    for incumbents in [true, false] {
+        for (name, device) in all() {
+            // The key was checked when the file was read.
+            let Ok(key) = manifest::key(device) else { continue };
+            if holds(&key, name) != incumbents {
+                continue;
+            }
+            match declared.get(&key) {
+                Some((holder, _)) => errors.push(FileError {
+                    file: name.clone(),
+                    message: format!("{name}: {key} is declared in {holder} already"),
+                }),
+                None => drop(declared.insert(key, (name.clone(), device.clone()))),
+            }
+        }
+    }
+    declared
+}
+
+fn candidate(entry: &Entry) -> Option<Candidate> {
+    let declared = config::phone_number(&entry.declared).ok().flatten();
+    let number = claims::wanted(declared.as_ref(), None::<&DeviceState>, &entry.status)?;
+    let linked =
+        entry.status.account.as_ref().is_some_and(|account| account.phone_number.canonical() == number);
+    Some(Candidate { number, holder: entry.holder(), linked, created: Some(entry.record.created_at) })
+}
+
+async fn answer_claim(
+    key: DeviceKey,
+    worker: u64,
+    client: DeviceClient,
+    decision: ClaimDecision,
+    requests: mpsc::Sender<Request>,
+) {
+    let granted = decision.granted;
+    match client.decide_claim(&decision).await {
+        Ok(_) => tracing::info!(device = %key, granted, "the claim of device {key} is answered"),
+        Err(error) => {
+            tracing::warn!(device = %key, error = &error as &dyn std::error::Error, "the claim of device {key} could not be answered; it is tried again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    // The keeper is gone only when the process stops.
+    let _ = requests.send(Request::ClaimAnswered { key, worker }).await;
+}
+
+async fn sleep_until(at: Option<Timestamp>) {
+    let Some(at) = at else { return std::future::pending().await };
+    let until = Timestamp::now().duration_until(at);
+    let until = Duration::try_from(until).unwrap_or(Duration::ZERO).min(LONGEST_SLEEP);
+    // A little later than the moment itself, so that it has come.
+    tokio::time::sleep(until + Duration::from_millis(20)).await;
+}
+
+pub(super) type Waiting = oneshot::Sender<Result<(), DirectoryError>>;

@@ -1,0 +1,298 @@
+//! The devices themselves. A device is shown as its resource, which can be applied to a cluster as it is.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use enlace_contract::name::DeviceKey;
+use enlace_contract::number::PhoneNumber;
+use enlace_contract::state::{DeviceState, PairRequest, Phase};
+use enlace_crds::{manifest, names};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use super::App;
+use super::extract::{Caller, DevicePath, Json, Query, page_size};
+use super::failure::{Failure, internal};
+use crate::auth::Action;
+use crate::directory::{Device, FileError};
+
+/// A device: its resource, as a manifest has it, with its status.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WhatsAppDevice, value_type = Object)]
+pub(super) struct Shown(Value);
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DevicePage {
+    #[schema(inline = false)]
+    items: Vec<Shown>,
+    /// `after` of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Listing {
+    /// The `next` of the page before.
+    #[param(value_type = Option<String>)]
+    after: Option<DeviceKey>,
+    /// How many: 100 unless told, 500 at most.
+    limit: Option<u32>,
+    /// Only those of a namespace.
+    namespace: Option<String>,
+    /// Only the device of a number, in any form of it.
+    #[param(value_type = Option<String>, example = "525550000001")]
+    number: Option<PhoneNumber>,
+}
+
+/// What a new device is: a manifest, of which `apiVersion` and `kind` may be left out.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = CreateDevice, value_type = Object)]
+pub(super) struct CreateDevice(Map<String, Value>);
+
+/// A change: a merge patch (RFC 7396) of the spec.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateDevice {
+    #[schema(value_type = Object, example = json!({"displayName": "Billing"}))]
+    spec: Map<String, Value>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeclarationErrors {
+    items: Vec<FileError>,
+}
+
+impl Shown {
+    /// What a caller may see of a device: codes that link a phone only with [`Action::DevicesPair`].
+    pub(super) fn to(caller: &Caller, device: &Device) -> Result<Self, Failure> {
+        let mut value = serde_json::to_value(&device.resource).map_err(|_| internal())?;
+        if !caller.may(Action::DevicesPair)
+            && let Some(status) = value.get_mut("status").and_then(Value::as_object_mut)
+        {
+            status.remove("qr");
+            status.remove("pairingCode");
+        }
+        Ok(Self(value))
+    }
+}
+
+/// Lists devices that the caller may see, by namespace and name.
+#[utoipa::path(get, path = "/v1/devices", tag = "devices", security(("token" = [])), params(Listing),
+    responses((status = OK, body = DevicePage)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(Listing { after, limit, namespace, number }): Query<Listing>,
+) -> Result<Answer<DevicePage>, Failure> {
+    caller.needs(Action::DevicesRead)?;
+    let limit = page_size(limit)? as usize;
+    let devices = match number {
+        Some(number) => app.directory.find_by_number(&number.canonical()).await?.into_iter().collect(),
+        None => app.directory.list().await?,
+    };
+    let mut devices: Vec<Arc<Device>> = devices
+        .into_iter()
+        .filter(|device| after.as_ref().is_none_or(|after| device.key > *after))
+        .filter(|device| namespace.as_deref().is_none_or(|namespace| device.key.namespace() == namespace))
+        .filter(|device| caller.sees(device))
+        .take(limit + 1)
+        .collect();
+    let more = devices.len() > limit;
+    devices.truncate(limit);
+    let next = devices.last().filter(|_| more).map(|device| device.key.to_string());
+    let items = devices.iter().map(|device| Shown::to(&caller, device)).collect::<Result<_, _>>()?;
+    Ok(Answer(DevicePage { items, next }))
+}
+
+/// Creates a device. It belongs to the caller's user, unless an administrator sets the label `enlace.dev/owner`.
+#[utoipa::path(post, path = "/v1/devices", tag = "devices", security(("token" = [])), request_body = CreateDevice,
+    responses((status = CREATED, body = Shown)))]
+pub(super) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Json(CreateDevice(mut body)): Json<CreateDevice>,
+) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Answer<Shown>), Failure> {
+    caller.needs(Action::DevicesWrite)?;
+    if !caller.sees_new_devices() {
+        let detail = "this token is narrowed to some devices: it creates none";
+        return Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail));
+    }
+    body.entry("apiVersion").or_insert_with(|| names::API_VERSION.into());
+    body.entry("kind").or_insert_with(|| names::KIND.into());
+    for (field, wanted) in [("apiVersion", names::API_VERSION), ("kind", names::KIND)] {
+        if body.get(field).and_then(Value::as_str) != Some(wanted) {
+            return Err(invalid(format!("{field}: must be {wanted}")));
+        }
+    }
+    let mut device = manifest::from_value(Value::Object(body)).map_err(|error| invalid(error.to_string()))?;
+    let labels = device.metadata.labels.get_or_insert_default();
+    if !caller.user.administrator || !labels.contains_key(names::OWNER) {
+        labels.insert(names::OWNER.to_owned(), caller.user.id.clone());
+    }
+    let device = app.directory.create(device).await?;
+    tracing::info!(device = %device.key, user = caller.user.id, "device {} was created", device.key);
+    let place = format!("/v1/devices/{}", device.key);
+    let place = HeaderValue::try_from(place).map_err(|_| internal())?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, place)], Answer(Shown::to(&caller, &device)?)))
+}
+
+/// Shows a device.
+#[utoipa::path(get, path = "/v1/devices/{namespace}/{name}", tag = "devices", security(("token" = [])),
+    params(("namespace" = String, Path), ("name" = String, Path)), responses((status = OK, body = Shown)))]
+pub(super) async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<Answer<Shown>, Failure> {
+    let device = caller.device(&app, &path, Action::DevicesRead).await?;
+    Ok(Answer(Shown::to(&caller, &device)?))
+}
+
+/// Changes a device's spec. Only devices that the API created can be changed here.
+#[utoipa::path(patch, path = "/v1/devices/{namespace}/{name}", tag = "devices", security(("token" = [])),
+    request_body = UpdateDevice, params(("namespace" = String, Path), ("name" = String, Path)),
+    responses((status = OK, body = Shown)))]
+pub(super) async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    path: DevicePath,
+    Json(UpdateDevice { spec }): Json<UpdateDevice>,
+) -> Result<Answer<Shown>, Failure> {
+    let device = caller.device(&app, &path, Action::DevicesWrite).await?;
+    let device = app.directory.update(&device.key, Value::Object(spec)).await?;
+    Ok(Answer(Shown::to(&caller, &device)?))
+}
+
+/// Deletes a device as its `deletionPolicy` says. Only devices that the API created can be deleted here.
+#[utoipa::path(delete, path = "/v1/devices/{namespace}/{name}", tag = "devices", security(("token" = [])),
+    params(("namespace" = String, Path), ("name" = String, Path)), responses((status = NO_CONTENT)))]
+pub(super) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<StatusCode, Failure> {
+    let device = caller.device(&app, &path, Action::DevicesWrite).await?;
+    app.directory.delete(&device.key).await?;
+    tracing::info!(device = %device.key, user = caller.user.id, "device {} was deleted on request", device.key);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Suspends a device: it stops, and its session is kept.
+#[utoipa::path(post, path = "/v1/devices/{namespace}/{name}/suspend", tag = "devices", security(("token" = [])),
+    params(("namespace" = String, Path), ("name" = String, Path)), responses((status = OK, body = Shown)))]
+pub(super) async fn suspend(
+    State(app): State<App>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<Answer<Shown>, Failure> {
+    set_suspended(&app, &caller, &path, true).await
+}
+
+/// Lets a suspended device run again.
+#[utoipa::path(post, path = "/v1/devices/{namespace}/{name}/resume", tag = "devices", security(("token" = [])),
+    params(("namespace" = String, Path), ("name" = String, Path)), responses((status = OK, body = Shown)))]
+pub(super) async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<Answer<Shown>, Failure> {
+    set_suspended(&app, &caller, &path, false).await
+}
+
+async fn set_suspended(
+    app: &App,
+    caller: &Caller,
+    path: &DevicePath,
+    suspended: bool,
+) -> Result<Answer<Shown>, Failure> {
+    let device = caller.device(app, path, Action::DevicesWrite).await?;
+    let device = app.directory.set_suspended(&device.key, suspended).await?;
+    Ok(Answer(Shown::to(caller, &device)?))
+}
+
+/// What the device says of itself now.
+#[utoipa::path(get, path = "/v1/devices/{namespace}/{name}/status", tag = "devices", security(("token" = [])),
+    params(("namespace" = String, Path), ("name" = String, Path)), responses((status = OK, body = DeviceState)))]
+pub(super) async fn status(
+    State(app): State<App>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<Answer<DeviceState>, Failure> {
+    let device = caller.device(&app, &path, Action::DevicesRead).await?;
+    let state = app.directory.client(&device.key).await?.state().await?;
+    Ok(Answer(visible(&caller, state)))
+}
+
+/// What a caller may see of a state.
+pub(super) fn visible(caller: &Caller, mut state: DeviceState) -> DeviceState {
+    if !caller.may(Action::DevicesPair) {
+        state.qr = None;
+        state.pairing_code = None;
+    }
+    state
+}
+
+/// Asks for codes to link again, also of a device whose time to be linked is over, or whose session ended.
+#[utoipa::path(post, path = "/v1/devices/{namespace}/{name}/pair", tag = "linking", security(("token" = [])),
+    params(("namespace" = String, Path), ("name" = String, Path)),
+    responses((status = OK, body = DeviceState, description = "The device heeds it"),
+        (status = ACCEPTED, body = DeviceState, description = "The device is starting, and will heed it")))]
+pub(super) async fn pair(
+    State(app): State<App>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<(StatusCode, Answer<DeviceState>), Failure> {
+    let device = caller.device(&app, &path, Action::DevicesPair).await?;
+    let at = Timestamp::now();
+    let device = app.directory.request_pairing(&device.key, at).await?;
+    match app.directory.client(&device.key).await {
+        Ok(client) => {
+            let state = client.pair(&PairRequest { requested_at: Some(at) }).await?;
+            Ok((StatusCode::OK, Answer(state)))
+        }
+        Err(away) if matches!(away.phase, Phase::Suspended | Phase::Failed) => Err(away.into()),
+        Err(_) => {
+            let state = DeviceState { phase: Phase::Starting, ..DeviceState::default() };
+            Ok((StatusCode::ACCEPTED, Answer(state)))
+        }
+    }
+}
+
+/// Unlinks the device at WhatsApp and erases its session. The device stays, to be linked again.
+#[utoipa::path(post, path = "/v1/devices/{namespace}/{name}/logout", tag = "linking", security(("token" = [])),
+    params(("namespace" = String, Path), ("name" = String, Path)), responses((status = OK, body = DeviceState)))]
+pub(super) async fn log_out(
+    State(app): State<App>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<Answer<DeviceState>, Failure> {
+    let device = caller.device(&app, &path, Action::DevicesWrite).await?;
+    let state = app.directory.client(&device.key).await?.log_out().await?;
+    tracing::info!(device = %device.key, user = caller.user.id, "device {} was logged out on request", device.key);
+    Ok(Answer(visible(&caller, state)))
+}
+
+/// The declarations that are not accepted, with what is wrong with them. Administrators only.
+#[utoipa::path(get, path = "/v1/declaration-errors", tag = "devices", security(("token" = [])),
+    responses((status = OK, body = DeclarationErrors)))]
+pub(super) async fn declaration_errors(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Answer<DeclarationErrors>, Failure> {
+    caller.needs(Action::DevicesRead)?;
+    if !caller.user.administrator || !caller.sees_new_devices() {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", "this is for administrators"));
+    }
+    Ok(Answer(DeclarationErrors { items: app.directory.declaration_errors() }))
+}
+
+fn invalid(detail: String) -> Failure {
+    Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", detail)
+}

@@ -1,0 +1,152 @@
+//! What a handler takes from a request, with errors a person understands.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use enlace_contract::name::DeviceKey;
+use http::StatusCode;
+use http::request::Parts;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::App;
+use super::failure::{Failure, internal};
+use crate::auth::{Action, Principal};
+use crate::directory::{Device, DirectoryError};
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(Arc<Principal>);
+
+impl Caller {
+    pub(super) fn new(principal: Principal) -> Self {
+        Self(Arc::new(principal))
+    }
+
+    /// What the caller needs to go on.
+    pub(super) fn needs(&self, action: Action) -> Result<(), Failure> {
+        if self.may(action) { Ok(()) } else { Err(Failure::forbidden(action)) }
+    }
+
+    /// A device, for an action. One that the caller cannot see is answered like one that is not there.
+    pub(super) async fn device(
+        &self,
+        app: &App,
+        path: &DevicePath,
+        action: Action,
+    ) -> Result<Arc<Device>, Failure> {
+        self.needs(action)?;
+        let DevicePath(key) = path;
+        let device = app.directory.get(key).await?;
+        if !self.sees(&device) {
+            return Err(DirectoryError::NotFound(key.clone()).into());
+        }
+        Ok(device)
+    }
+}
+
+impl std::ops::Deref for Caller {
+    type Target = Principal;
+
+    fn deref(&self) -> &Principal {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        // A guarded route without its guard would be a mistake here: it stays closed.
+        parts.extensions.get::<Self>().cloned().ok_or_else(internal)
+    }
+}
+
+/// `{namespace}/{name}` of a path.
+#[derive(Debug)]
+pub(super) struct DevicePath(pub(super) DeviceKey);
+
+#[derive(Deserialize)]
+struct Segments {
+    namespace: String,
+    name: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for DevicePath {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(Segments { namespace, name }) = Path::from_request_parts(parts, state).await?;
+        let key = DeviceKey::new(&namespace, &name);
+        key.map(Self).map_err(|error| Failure::new(StatusCode::BAD_REQUEST, "InvalidName", error.to_string()))
+    }
+}
+
+/// Segments of a path.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Failure::new(rejection.status(), "InvalidPath", rejection.body_text())),
+        }
+    }
+}
+
+/// JSON from a request's body.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        match axum::Json::<T>::from_request(request, state).await {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let reason = match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => "BodyTooLarge",
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE => "NotJson",
+                    _ => "InvalidBody",
+                };
+                Err(Failure::new(rejection.status(), reason, rejection.body_text()))
+            }
+        }
+    }
+}
+
+/// A query string.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(Failure::new(rejection.status(), "InvalidQuery", rejection.body_text())),
+        }
+    }
+}
+
+/// Where the caller is, when that is known.
+pub(super) struct Address(pub(super) Option<SocketAddr>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Address {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)))
+    }
+}
+
+/// The size of a page: `?limit=`, 100 unless told, 500 at most.
+pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Failure> {
+    match limit.unwrap_or(100) {
+        size @ 1..=500 => Ok(size),
+        _ => Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidQuery", "limit must be from 1 to 500")),
+    }
+}

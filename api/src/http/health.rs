@@ -1,0 +1,38 @@
+//! Probes and metrics.
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::get;
+use http::StatusCode;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::App;
+use super::failure::Failure;
+
+/// Whether the server answers.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = OK, body = String, content_type = "text/plain")))]
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// Whether requests can be served: the database answers and the devices are known. That a device is not connected is no part of it.
+#[utoipa::path(get, path = "/readyz", tag = "health", responses((status = OK, body = String, content_type = "text/plain")))]
+pub(super) async fn ready(State(app): State<App>) -> Result<&'static str, Failure> {
+    app.database.ping().await?;
+    if app.stopping.is_cancelled() || !app.directory.ready().await {
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "NotReady", "the devices are not known"));
+    }
+    Ok("ok\n")
+}
+
+/// `GET /metrics` in the text format of Prometheus, for a listener of its own or beside the API on loopback. It has no personal data.
+pub fn metrics_router(recorder: PrometheusHandle) -> Router {
+    Router::new().route(
+        "/metrics",
+        get(move || {
+            // What was measured since the last time is folded in: nobody else does it.
+            recorder.run_upkeep();
+            std::future::ready(recorder.render())
+        }),
+    )
+}

@@ -1,0 +1,131 @@
+//! The routes, and what guards them.
+//!
+//! * [`App`]: what the routes share, and the router,
+//! * `session`: login and who one is, `users`, `tokens`,
+//! * `devices`: the devices themselves, `forward`: what is passed on to one, `events`: streams,
+//! * `health`: probes and metrics, [`openapi`]: the description of all this,
+//! * `authenticate`: from a request to a [`Principal`](crate::auth::Principal), `limits`: how often, `observe`: request ids, log lines,
+//!   measurements and the headers of every answer, `failure`: errors, `extract`: what a handler takes.
+//!
+//! Every error is `application/problem+json`. What a handler does is preceded by what it needs: a device is reached only through
+//! `extract::Caller::device`, which asks for an action.
+
+mod authenticate;
+mod devices;
+mod events;
+mod extract;
+mod failure;
+mod forward;
+mod health;
+mod limits;
+mod observe;
+pub mod openapi;
+mod session;
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use enlace_contract::problem::Problem;
+use http::{StatusCode, header};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+
+use crate::auth::Passwords;
+use crate::database::Database;
+use crate::directory::DeviceDirectory;
+
+pub use health::metrics_router;
+pub use limits::Quotas;
+
+/// The largest body of a request that is not a message, in bytes.
+pub const MAX_BODY: usize = 64 * 1024;
+/// Open event streams: each holds a connection and a task.
+const MAX_STREAMS: usize = 1024;
+
+/// What an installation may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often callers may call.
+    pub quotas: Quotas,
+    /// For how long a login is good.
+    pub login_lifetime: Duration,
+    /// Where `/metrics` comes from; without it the route is not there (another listener may serve [`metrics_router`]).
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct App {
+    directory: Arc<dyn DeviceDirectory>,
+    database: Database,
+    passwords: Passwords,
+    limits: Arc<limits::Limits>,
+    settings: Arc<Settings>,
+    streams: Arc<Semaphore>,
+    /// Ends event streams, which would otherwise hold up a stop.
+    stopping: CancellationToken,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { quotas: Quotas::default(), login_lifetime: Duration::from_secs(12 * 3600), metrics: None }
+    }
+}
+
+impl App {
+    /// The API of a directory's devices.
+    pub fn new(directory: Arc<dyn DeviceDirectory>, database: Database, settings: Settings) -> Self {
+        Self {
+            directory,
+            database,
+            passwords: Passwords::default(),
+            limits: Arc::new(limits::Limits::new(&settings.quotas)),
+            settings: Arc::new(settings),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
+        let (guarded, _) = openapi::guarded().split_for_parts();
+        let (open, _) = openapi::open().split_for_parts();
+        let guarded = guarded.route_layer(from_fn_with_state(self.clone(), authenticate::authenticate));
+        let mut router = guarded
+            .merge(open)
+            .route("/v1/openapi.json", get(openapi::document))
+            .fallback(unknown_route)
+            .method_not_allowed_fallback(unknown_method)
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .with_state(self.clone());
+        if let Some(recorder) = self.settings.metrics.clone() {
+            router = router.merge(metrics_router(recorder));
+        }
+        router
+            .layer(CatchPanicLayer::custom(failure::panicked))
+            .layer(from_fn(observe::observe))
+            .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
+    }
+
+    /// Ends event streams: a stop begins.
+    pub fn begin_stop(&self) {
+        self.stopping.cancel();
+    }
+}
+
+async fn unknown_route() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "UnknownRoute", "there is no such route; /v1/openapi.json lists them")
+}
+
+async fn unknown_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "UnknownMethod", "this route does not have this method")
+}
