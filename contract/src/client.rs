@@ -40,12 +40,15 @@ pub struct DeviceClient(Transport);
 #[derive(Clone)]
 enum Transport {
     InProcess(Router),
-    Http {
-        client: hyper_util::client::legacy::Client<HttpConnector, Body>,
-        base: Uri,
-        uid: Arc<str>,
-        signer: TokenSigner,
-    },
+    Http(Box<Http>),
+}
+
+#[derive(Clone)]
+struct Http {
+    client: hyper_util::client::legacy::Client<HttpConnector, Body>,
+    base: Uri,
+    uid: Arc<str>,
+    signer: TokenSigner,
 }
 
 /// A call failed.
@@ -80,7 +83,7 @@ impl DeviceClient {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
-        Self(Transport::Http { client, base, uid: uid.into(), signer })
+        Self(Transport::Http(Box::new(Http { client, base, uid: uid.into(), signer })))
     }
 
     /// Passes a request on and the answer back, both as streams. The request's path and query are kept, its credentials are not.
@@ -95,18 +98,7 @@ impl DeviceClient {
                 Ok(response) => Ok(response),
                 Err(never) => match never {},
             },
-            Transport::Http { client, base, uid, signer } => {
-                let mut parts = base.clone().into_parts();
-                parts.path_and_query = request.uri().path_and_query().cloned();
-                *request.uri_mut() = Uri::from_parts(parts).map_err(unreadable)?;
-                let token = signer.sign(uid, jiff::Timestamp::now()).map_err(unreadable)?;
-                let value = HeaderValue::try_from(format!("Bearer {token}")).map_err(unreadable)?;
-                request.headers_mut().insert(header::AUTHORIZATION, value);
-                request.headers_mut().remove(header::HOST);
-                let response =
-                    client.request(request).await.map_err(|e| ClientError::Unreachable(Box::new(e)))?;
-                Ok(response.map(Body::new))
-            }
+            Transport::Http(http) => http.send(request).await,
         }
     }
 
@@ -211,6 +203,22 @@ impl DeviceClient {
             serde_json::from_slice(&whole(response).await?).map_err(unreadable)
         };
         tokio::time::timeout(CALL_TIMEOUT, answer).await.map_err(|_| ClientError::Timeout(CALL_TIMEOUT))?
+    }
+}
+
+impl Http {
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, ClientError> {
+        let mut parts = self.base.clone().into_parts();
+        parts.path_and_query = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from_parts(parts).map_err(unreadable)?;
+        let token = self.signer.sign(&self.uid, jiff::Timestamp::now()).map_err(unreadable)?;
+        let value = HeaderValue::try_from(format!("Bearer {token}")).map_err(unreadable)?;
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+        request.headers_mut().remove(header::HOST);
+        let response = self.client.request(request).await;
+        response
+            .map(|response| response.map(Body::new))
+            .map_err(|error| ClientError::Unreachable(Box::new(error)))
     }
 }
 

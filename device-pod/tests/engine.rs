@@ -182,7 +182,7 @@ async fn a_text_and_a_document_go_both_ways(options: Options) {
         }
         _ => None,
     });
-    assert_eq!(read.await, [sent.message_id.clone()]);
+    assert_eq!(read.await, std::slice::from_ref(&sent.message_id));
 
     let id = other.send_text(OWN, "qué tal").await.unwrap();
     let message = companion.message(&id).await;

@@ -1,4 +1,5 @@
 //! A device against the simulated WhatsApp: each test has a simulator, a data directory and ports of its own.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod crash;
 mod endings;
