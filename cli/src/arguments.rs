@@ -30,7 +30,13 @@ pub(crate) struct Arguments {
 #[derive(Args)]
 pub(crate) struct Api {
     /// The URL of the API.
-    #[arg(long, global = true, env = "ENLACE_URL", default_value = "http://127.0.0.1:3000", help_heading = "API")]
+    #[arg(
+        long,
+        global = true,
+        env = "ENLACE_URL",
+        default_value = "http://127.0.0.1:3000",
+        help_heading = "API"
+    )]
     pub(crate) url: String,
     /// The token [default: the one that `enlace standalone` left in its data directory].
     #[arg(long, global = true, env = "ENLACE_TOKEN", hide_env_values = true, help_heading = "API")]
@@ -169,6 +175,7 @@ pub(crate) enum Lines {
 /// Where an application of this user keeps its data (XDG Base Directory).
 fn default_data_dir() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
+    let base =
+        std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
     base.unwrap_or_else(std::env::temp_dir).join("enlace")
 }

@@ -62,7 +62,15 @@ mod tests {
     #[test]
     fn ages_are_short() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        for (seconds, text) in [(5, "5s"), (119, "119s"), (125, "2m5s"), (3_600, "60m"), (86_400, "24h"), (400_000, "4d"), (-3, "0s")] {
+        for (seconds, text) in [
+            (5, "5s"),
+            (119, "119s"),
+            (125, "2m5s"),
+            (3_600, "60m"),
+            (86_400, "24h"),
+            (400_000, "4d"),
+            (-3, "0s"),
+        ] {
             let then = Timestamp::from_second(1_800_000_000 - seconds).unwrap();
             assert_eq!(age(Some(then), now), text);
         }
@@ -71,7 +79,10 @@ mod tests {
 
     #[test]
     fn a_table_has_no_blanks_at_the_end_of_its_lines() {
-        let text = table(&["NAME", "PHASE"], vec![vec!["billing".into(), "Connected".into()], vec!["a".into(), String::new()]]);
+        let text = table(
+            &["NAME", "PHASE"],
+            vec![vec!["billing".into(), "Connected".into()], vec!["a".into(), String::new()]],
+        );
         assert_eq!(text, "NAME      PHASE\nbilling   Connected\na\n");
     }
 }

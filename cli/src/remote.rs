@@ -83,7 +83,11 @@ impl Remote {
     }
 
     /// `POST` of a JSON value.
-    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
         self.call(Method::POST, path, Some(body), &[], CALL_TIMEOUT).await
     }
 

@@ -138,7 +138,13 @@ mod tests {
     #[test]
     fn waiting_ends_with_a_link_or_where_no_code_will_come() {
         let state = |phase| DeviceState { phase, ..DeviceState::default() };
-        for phase in [Phase::Pending, Phase::Starting, Phase::AwaitingScan, Phase::Reconnecting, Phase::PasskeyRequired] {
+        for phase in [
+            Phase::Pending,
+            Phase::Starting,
+            Phase::AwaitingScan,
+            Phase::Reconnecting,
+            Phase::PasskeyRequired,
+        ] {
             assert_eq!(progress(&state(phase)), Progress::Waiting, "{phase}");
         }
         assert_eq!(progress(&state(Phase::Connected)), Progress::Linked);

@@ -40,7 +40,8 @@ pub(crate) async fn run(remote: &Remote, options: Send) -> anyhow::Result<()> {
 fn with_file(file: &Path, caption: Option<String>, document: bool) -> anyhow::Result<Content> {
     let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
-    let extension = file.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let extension =
+        file.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
     let media = Media { data: Base64(bytes), mime_type: None, file_name: name };
     Ok(match extension.as_str() {
         _ if document => Content::Document { media, caption },

@@ -22,7 +22,11 @@ impl InProcess {
 
 #[async_trait]
 impl DeviceHost for InProcess {
-    async fn start(&self, config: DeviceConfig, data_dir: PathBuf) -> Result<Box<dyn RunningDevice>, StartError> {
+    async fn start(
+        &self,
+        config: DeviceConfig,
+        data_dir: PathBuf,
+    ) -> Result<Box<dyn RunningDevice>, StartError> {
         let device = Device::start(config, &data_dir, self.endpoints.clone(), false)
             .await
             .map_err(|error| StartError(Box::new(error)))?;

@@ -4,6 +4,7 @@
 
 mod host;
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use anyhow::{Context as _, bail};
 use enlace_api::auth::{bootstrap_admin, local_token};
 use enlace_api::database::Database;
 use enlace_api::directory::{FileError, FolderDirectory};
-use enlace_device_pod::TRUST;
+use enlace_api::http::{App, Settings};
 use enlace_device_pod::endpoints::Endpoints;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
@@ -32,6 +33,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     if !dir.is_dir() {
         bail!("{} is not a folder: name the one with the manifests", dir.display());
     }
+    let stop = asked_to_stop()?;
     let listener = bind(listen).await?;
     private_directory(&data_dir)?;
     let database = Database::open(&data_dir.join("enlace.db"))
@@ -54,30 +56,36 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     }
     println!("Devices come from {}, data is in {}.", dir.display(), data_dir.display());
     if cfg!(feature = "simulator-trust") {
-        println!("This build trusts {TRUST}: do not link a real phone with it.");
+        println!("This build trusts a simulated WhatsApp: do not link a real phone with it.");
     }
     println!("Enlace listens on http://{}", listener.local_addr()?);
     tell_file_errors(directory.clone());
 
-    let app = enlace_api::http::App::new(Arc::new(directory.clone()), database.clone(), recorder);
-    let served = enlace_api::server::serve(listener, app.router(), asked_to_stop()?).await;
+    let settings = Settings { metrics: Some(recorder), ..Settings::default() };
+    let app = App::new(Arc::new(directory.clone()), database.clone(), settings);
+    enlace_api::server::serve(listener, app, stop).await;
     // Every session is closed in order, whatever became of the server.
     directory.close().await;
     database.close().await;
-    served.context("the HTTP server ended")
+    Ok(())
 }
 
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("ENLACE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,whatsapp_rust=warn,wacore=warn,sqlx=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }
 
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(listen).await.map_err(|error| {
         let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another program listens there; choose another port with --listen",
-            std::io::ErrorKind::PermissionDenied => "this user may not; choose a port of 1024 or above with --listen",
+            std::io::ErrorKind::AddrInUse => {
+                "another program listens there; choose another port with --listen"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "this user may not; choose a port of 1024 or above with --listen"
+            }
             _ => "choose another address with --listen",
         };
         anyhow::anyhow!("cannot listen on {listen}: {hint}")
@@ -90,9 +98,9 @@ fn private_directory(directory: &Path) -> anyhow::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(directory)
-        .with_context(|| format!("the data directory {} cannot be made; choose another with --data-dir", directory.display()))
+    builder.create(directory).with_context(|| {
+        format!("the data directory {} cannot be made; choose another with --data-dir", directory.display())
+    })
 }
 
 fn tell_file_errors(mut directory: FolderDirectory) {

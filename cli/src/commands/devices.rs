@@ -1,0 +1,105 @@
+//! `enlace get`.
+
+use enlace_contract::name::DeviceKey;
+use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::arguments::{Get, Kind};
+use crate::output::{Format, age, structured, table};
+use crate::remote::Remote;
+
+/// A page of devices, as the API gives it.
+#[derive(Deserialize)]
+struct Page {
+    items: Vec<WhatsAppDevice>,
+    next: Option<String>,
+}
+
+/// Several resources in one document, as `kubectl` writes them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    items: &'a [WhatsAppDevice],
+}
+
+/// Shows devices.
+pub(crate) async fn get(remote: &Remote, options: Get) -> anyhow::Result<()> {
+    let Get { kind: Kind::Devices, name, output } = options;
+    let one = name.is_some();
+    let devices = match name {
+        Some(name) => vec![remote.get(&Remote::device(&name, "")).await?],
+        None => all(remote).await?,
+    };
+    let text = match (devices.as_slice(), one) {
+        ([device], true) => structured(output, device)?,
+        (items, _) => structured(output, &List { api_version: "v1", kind: "List", items })?,
+    };
+    match (text, output) {
+        (Some(text), _) => print!("{text}"),
+        (None, Format::Name) => devices.iter().filter_map(key).for_each(|key| println!("{key}")),
+        (None, _) if devices.is_empty() => eprintln!("No devices."),
+        (None, _) => print!("{}", drawn(&devices, Timestamp::now())),
+    }
+    Ok(())
+}
+
+async fn all(remote: &Remote) -> anyhow::Result<Vec<WhatsAppDevice>> {
+    let mut devices = Vec::new();
+    let mut after = None::<String>;
+    loop {
+        let query = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        let page: Page = remote.get(&format!("/v1/devices?limit=500{query}")).await?;
+        devices.extend(page.items);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(devices),
+        }
+    }
+}
+
+fn key(device: &WhatsAppDevice) -> Option<DeviceKey> {
+    let namespace = device.metadata.namespace.as_deref().unwrap_or(DeviceKey::DEFAULT_NAMESPACE);
+    DeviceKey::new(namespace, device.metadata.name.as_deref()?).ok()
+}
+
+/// The columns of `kubectl get`, and the namespace when there are several.
+fn drawn(devices: &[WhatsAppDevice], now: Timestamp) -> String {
+    let namespace = |device: &WhatsAppDevice| device.metadata.namespace.clone().unwrap_or_default();
+    let several = devices.iter().any(|device| namespace(device) != DeviceKey::DEFAULT_NAMESPACE);
+    let mut header = vec!["NAME", "NUMBER", "PHASE", "CONNECTED-FOR", "REASON", "AGE"];
+    if several {
+        header.insert(0, "NAMESPACE");
+    }
+    let rows = devices
+        .iter()
+        .map(|device| {
+            let empty = WhatsAppDeviceStatus::default();
+            let status = device.status.as_ref().unwrap_or(&empty);
+            let number = status.phone_number.as_ref().or(device.spec.phone_number.as_ref());
+            let mut row = vec![
+                device.metadata.name.clone().unwrap_or_default(),
+                number.cloned().unwrap_or_default(),
+                status.phase.map(|phase| phase.to_string()).unwrap_or_default(),
+                age(status.connected_at, now),
+                reason(status),
+                age(device.metadata.creation_timestamp.as_ref().map(|created| created.0), now),
+            ];
+            if several {
+                row.insert(0, namespace(device));
+            }
+            row
+        })
+        .collect();
+    table(&header, rows)
+}
+
+/// Why it is not connected: what the `Reason` column of `kubectl get` shows.
+fn reason(status: &WhatsAppDeviceStatus) -> String {
+    let of = |kind: &str| {
+        status.conditions.iter().find(|condition| condition.type_ == kind && condition.status != "True")
+    };
+    of("Accepted").or_else(|| of("Connected")).map(|condition| condition.reason.clone()).unwrap_or_default()
+}
