@@ -44,7 +44,7 @@ use crate::database::Database;
 use crate::directory::DeviceDirectory;
 
 pub use health::metrics_router;
-pub use limits::Quotas;
+pub use limits::{Quotas, Rate};
 
 /// The largest body of a request that is not a message, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;

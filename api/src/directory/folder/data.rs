@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use enlace_contract::name::DeviceKey;
 use enlace_contract::state::Account;
 use enlace_crds::WhatsAppDeviceStatus;
+use enlace_crds::rules::conditions::PAIRED;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::{Deserialize, Serialize};
 
 use super::OpenError;
@@ -18,7 +20,7 @@ use super::OpenError;
 const RECORD: &str = "device.json";
 
 /// What is remembered of a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
     pub(super) uid: String,
@@ -30,6 +32,9 @@ pub(super) struct Record {
     pub(super) observed_pair_request: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) account: Option<Account>,
+    /// The condition `Paired`: since when it is so decides when the time to link is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) paired: Option<Condition>,
     /// Its deletion has begun: what is left is to be erased.
     #[serde(default)]
     pub(super) deleting: bool,
@@ -41,16 +46,23 @@ impl Record {
         WhatsAppDeviceStatus {
             account: self.account.clone(),
             observed_pair_request: self.observed_pair_request,
+            conditions: self.paired.clone().into_iter().collect(),
             ..Default::default()
         }
     }
 
     /// Takes in what must survive of a status; whether that is something new.
     pub(super) fn remember(&mut self, status: &WhatsAppDeviceStatus) -> bool {
-        let changed =
-            self.account != status.account || self.observed_pair_request != status.observed_pair_request;
+        let since = |paired: Option<&Condition>| {
+            paired.map(|paired| (paired.status.clone(), paired.last_transition_time.clone()))
+        };
+        let paired = status.condition(PAIRED);
+        let changed = self.account != status.account
+            || self.observed_pair_request != status.observed_pair_request
+            || since(self.paired.as_ref()) != since(paired);
         self.account.clone_from(&status.account);
         self.observed_pair_request = status.observed_pair_request;
+        self.paired = paired.cloned();
         changed
     }
 }
@@ -97,6 +109,7 @@ impl Data {
                     pair_requested: None,
                     observed_pair_request: None,
                     account: None,
+                    paired: None,
                     deleting: false,
                 };
                 self.save(key, &record)?;

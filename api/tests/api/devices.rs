@@ -1,0 +1,171 @@
+//! `/v1/devices`: list, create, change, suspend, delete.
+
+use serde_json::json;
+
+use crate::fixture::{Api, manifest};
+
+#[tokio::test]
+async fn a_created_device_is_a_file_and_runs() {
+    let api = Api::start(&[]).await;
+    let created = api
+        .post("/v1/devices", json!({"metadata": {"name": "billing"}, "spec": {"displayName": "Billing"}}))
+        .await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    assert_eq!(created.headers["location"], "/v1/devices/default/billing");
+    let body = created.json();
+    assert_eq!(
+        (&body["kind"], &body["metadata"]["namespace"]),
+        (&json!("WhatsAppDevice"), &json!("default"))
+    );
+    assert!(body["metadata"]["uid"].is_string() && body["metadata"]["creationTimestamp"].is_string());
+    api.stage.device("default/billing").await;
+    let file = std::fs::read_to_string(api.file("billing.yaml")).unwrap();
+    assert!(file.contains("enlace.dev/created-by: enlace-api"), "{file}");
+    assert!(!file.contains("status") && !file.contains("uid:"), "{file}");
+    assert_eq!(api.directory.file_errors(), []);
+}
+
+#[tokio::test]
+async fn a_created_device_can_be_changed_suspended_and_resumed() {
+    let api = Api::start(&[]).await;
+    api.post("/v1/devices", json!({"metadata": {"name": "a", "namespace": "shop"}, "spec": {}})).await;
+    let device = api.stage.device("shop/a").await;
+    let path = "/v1/devices/shop/a";
+    let patch = json!({"spec": {"displayName": "A", "sending": {"interval": "1s"}}});
+    let changed = api.call("PATCH", path, &api.admin, Some(patch)).await.json();
+    assert_eq!(changed["spec"]["displayName"], "A");
+    assert_eq!(changed["spec"]["sending"]["interval"], "1s");
+    let removed =
+        api.call("PATCH", path, &api.admin, Some(json!({"spec": {"displayName": null}}))).await.json();
+    assert!(removed["spec"].get("displayName").is_none(), "{removed}");
+    let suspended = api.call("POST", &format!("{path}/suspend"), &api.admin, None).await;
+    assert_eq!((suspended.status.as_u16(), &suspended.json()["status"]["phase"]), (200, &json!("Suspended")));
+    device.stopped().await;
+    let away = api.get(&format!("{path}/messages")).await;
+    assert_eq!(away.problem(), (503, "DeviceAway".into()));
+    assert_eq!(
+        (&away.json()["phase"], &away.headers["retry-after"]),
+        (&json!("Suspended"), &"60".parse().unwrap())
+    );
+    api.call("POST", &format!("{path}/resume"), &api.admin, None).await;
+    api.stage.device("shop/a").await;
+}
+
+#[tokio::test]
+async fn what_is_not_valid_is_refused_with_the_field() {
+    let api = Api::start(&[]).await;
+    for (body, wanted) in [
+        (json!({"metadata": {"name": "a"}, "spec": {"phoneNumber": "abc"}}), "phoneNumber"),
+        (json!({"metadata": {"name": "a"}, "spec": {"pairing": {"method": "PairingCode"}}}), "phoneNumber"),
+        (json!({"metadata": {"name": "Big"}, "spec": {}}), "metadata.name"),
+        (json!({"metadata": {"name": "a"}, "spec": {"webhook": 1}}), "spec.webhook"),
+        (json!({"metadata": {"name": "a"}, "kind": "Pod", "spec": {}}), "kind"),
+        (json!({"spec": {}}), "metadata"),
+    ] {
+        let answer = api.post("/v1/devices", body.clone()).await;
+        assert_eq!(answer.problem(), (422, "Invalid".into()), "{body}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(wanted), "{body}: {detail}");
+    }
+    api.post("/v1/devices", json!({"metadata": {"name": "a"}, "spec": {"phoneNumber": "525550000001"}}))
+        .await;
+    let patch = json!({"spec": {"phoneNumber": "525550000002"}});
+    let changed = api.call("PATCH", "/v1/devices/default/a", &api.admin, Some(patch)).await;
+    assert_eq!(changed.problem(), (422, "Invalid".into()));
+    let metadata = json!({"metadata": {"labels": {}}});
+    let changed = api.call("PATCH", "/v1/devices/default/a", &api.admin, Some(metadata)).await;
+    assert_eq!(changed.problem().0, 422, "only the spec is changed");
+}
+
+#[tokio::test]
+async fn a_device_of_a_file_is_changed_there() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    let device = api.stage.device("default/a").await;
+    let path = "/v1/devices/default/a";
+    for (method, path, body) in [
+        ("PATCH", path.to_owned(), Some(json!({"spec": {"displayName": "B"}}))),
+        ("DELETE", path.to_owned(), None),
+        ("POST", format!("{path}/suspend"), None),
+    ] {
+        let answer = api.call(method, &path, &api.admin, body).await;
+        assert_eq!(answer.problem(), (409, "NotOurs".into()), "{method} {path}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains("a.yaml"));
+    }
+    let again = api.post("/v1/devices", json!({"metadata": {"name": "a"}, "spec": {}})).await;
+    assert_eq!(again.problem(), (409, "AlreadyExists".into()));
+    assert!(*device.running.borrow());
+}
+
+#[tokio::test]
+async fn a_file_that_a_person_added_to_is_not_rewritten() {
+    let api = Api::start(&[]).await;
+    api.post("/v1/devices", json!({"metadata": {"name": "a"}, "spec": {}})).await;
+    let text = std::fs::read_to_string(api.file("a.yaml")).unwrap();
+    api.write("a.yaml", &format!("{text}\n---\n{}\n", manifest("b", json!({}))));
+    let answer = api.call("DELETE", "/v1/devices/default/a", &api.admin, None).await;
+    assert_eq!(answer.problem(), (409, "NotOurs".into()));
+}
+
+#[tokio::test]
+async fn delete_logs_out_and_erases() {
+    let api = Api::start(&[]).await;
+    api.post("/v1/devices", json!({"metadata": {"name": "a"}, "spec": {"phoneNumber": "525550000001"}}))
+        .await;
+    let device = api.stage.device("default/a").await;
+    let deleted = api.call("DELETE", "/v1/devices/default/a", &api.admin, None).await;
+    assert_eq!(deleted.status, 204, "{}", deleted.text);
+    assert!(device.asked().iter().any(|asked| asked.path == "/v1/logout"));
+    assert!(!*device.running.borrow());
+    assert!(!api.data("default/a").exists() && !api.file("a.yaml").exists());
+    assert_eq!(api.get("/v1/devices/default/a").await.problem(), (404, "NotFound".into()));
+    // The name and the number are free, for another device.
+    let again = api
+        .post("/v1/devices", json!({"metadata": {"name": "a"}, "spec": {"phoneNumber": "525550000001"}}))
+        .await;
+    assert_eq!(again.status, 201, "{}", again.text);
+    assert_ne!(api.stage.device("default/a").await.uid, device.uid);
+}
+
+#[tokio::test]
+async fn delete_with_keep_session_keeps_it_for_the_next_of_the_name() {
+    let api = Api::start(&[]).await;
+    let body = json!({"metadata": {"name": "a"}, "spec": {"deletionPolicy": "KeepSession"}});
+    api.post("/v1/devices", body.clone()).await;
+    let device = api.stage.device("default/a").await;
+    assert_eq!(api.call("DELETE", "/v1/devices/default/a", &api.admin, None).await.status, 204);
+    assert!(device.asked().is_empty() && !*device.running.borrow());
+    assert!(api.data("default/a").join("session.db").exists());
+    api.post("/v1/devices", body).await;
+    assert_eq!(api.stage.device("default/a").await.uid, device.uid);
+}
+
+#[tokio::test]
+async fn a_deletion_that_a_crash_cut_short_is_finished_at_the_next_start() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    api.stage.device("default/a").await;
+    let api = api
+        .restart(|root| {
+            std::fs::remove_file(root.join("manifests/a.yaml")).unwrap();
+            let record = root.join("data/devices/default/a/device.json");
+            let text = std::fs::read_to_string(&record).unwrap();
+            std::fs::write(&record, text.replace("\"deleting\": false", "\"deleting\": true")).unwrap();
+        })
+        .await;
+    assert!(!api.data("default/a").exists());
+}
+
+#[tokio::test]
+async fn a_list_comes_in_pages() {
+    let files = ["a", "b", "c"].map(|name| (name, manifest(name, json!({"suspend": true}))));
+    let files = files.each_ref().map(|(name, text)| (format!("{name}.yaml"), text.clone()));
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.clone())).collect();
+    let api = Api::start(&files).await;
+    let first = api.get("/v1/devices?limit=2").await.json();
+    assert_eq!((first["items"].as_array().unwrap().len(), &first["next"]), (2, &json!("default/b")));
+    let second = api.get("/v1/devices?limit=2&after=default/b").await.json();
+    assert_eq!(second["items"][0]["metadata"]["name"], "c");
+    assert!(second.get("next").is_none());
+    assert_eq!(api.get("/v1/devices?limit=0").await.problem(), (400, "InvalidQuery".into()));
+    assert_eq!(api.get("/v1/devices?limt=2").await.problem(), (400, "InvalidQuery".into()));
+    assert_eq!(api.get("/v1/devices?namespace=shop").await.json()["items"], json!([]));
+}

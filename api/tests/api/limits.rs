@@ -1,0 +1,100 @@
+//! How much and how often.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use enlace_api::http::{Quotas, Rate, Settings};
+use serde_json::json;
+
+use crate::fixture::{Api, manifest};
+
+fn settings(change: impl FnOnce(&mut Quotas)) -> Settings {
+    let mut quotas = Quotas::default();
+    change(&mut quotas);
+    Settings { quotas, ..Settings::default() }
+}
+
+fn three() -> Rate {
+    Rate { burst: NonZeroU32::new(3).unwrap(), one_per: Duration::from_secs(3600) }
+}
+
+#[tokio::test]
+async fn a_token_that_calls_too_often_is_told_when() {
+    let api = Api::start_with(&[], settings(|quotas| quotas.token = three())).await;
+    for _ in 0..3 {
+        assert_eq!(api.get("/v1/me").await.status, 200);
+    }
+    let refused = api.get("/v1/me").await;
+    assert_eq!(refused.problem(), (429, "TooManyRequests".into()));
+    let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((3500..=3601).contains(&wait), "{wait}");
+    assert_eq!(api.call("GET", "/healthz", "", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn guessing_tokens_is_slow() {
+    let api = Api::start_with(&[], settings(|quotas| quotas.address = three())).await;
+    let guess = "0".repeat(64);
+    for _ in 0..3 {
+        assert_eq!(api.call("GET", "/v1/me", &guess, None).await.problem().0, 401);
+    }
+    assert_eq!(api.call("GET", "/v1/me", &guess, None).await.problem().0, 429);
+    assert_eq!(api.get("/v1/me").await.status, 200, "a good token is not held up by others of its address");
+}
+
+#[tokio::test]
+async fn guessing_passwords_is_slow() {
+    let api = Api::start_with(&[], settings(|quotas| quotas.login = three())).await;
+    let login = || api.call("POST", "/v1/login", "", Some(json!({"username": "admin", "password": "guess"})));
+    for _ in 0..3 {
+        assert_eq!(login().await.problem().0, 401);
+    }
+    assert_eq!(login().await.problem(), (429, "TooManyRequests".into()));
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let api = Api::start(&[]).await;
+    let body = json!({"metadata": {"name": "a"}, "spec": {"displayName": "x".repeat(70_000)}});
+    assert_eq!(api.post("/v1/devices", body).await.problem(), (413, "BodyTooLarge".into()));
+}
+
+#[tokio::test]
+async fn every_mistake_is_a_problem() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    assert_eq!(api.get("/v1/nothing").await.problem(), (404, "UnknownRoute".into()));
+    assert_eq!(api.get("/").await.problem(), (404, "UnknownRoute".into()));
+    assert_eq!(
+        api.call("PUT", "/v1/devices", &api.admin, None).await.problem(),
+        (405, "UnknownMethod".into())
+    );
+    assert_eq!(api.call("POST", "/v1/tokens", &api.admin, None).await.problem(), (415, "NotJson".into()));
+    assert_eq!(api.post("/v1/tokens", json!([])).await.problem(), (422, "InvalidBody".into()));
+    assert_eq!(api.get("/v1/devices/default/UPPER").await.problem(), (400, "InvalidName".into()));
+    assert_eq!(api.get("/v1/devices/default/a/inbox/x/media").await.problem(), (400, "InvalidPath".into()));
+    let request = http::Request::post("/v1/tokens")
+        .header("authorization", format!("Bearer {}", api.admin))
+        .header("content-type", "application/json");
+    let broken = crate::fixture::answer(api.send(request.body("{".into()).unwrap()).await).await;
+    assert_eq!(broken.problem(), (400, "InvalidBody".into()));
+}
+
+#[tokio::test]
+async fn an_id_that_could_forge_a_log_line_is_replaced() {
+    let api = Api::start(&[]).await;
+    for (sent, kept) in [("abc-1", true), ("a b", false), (&*"x".repeat(65), false)] {
+        let request = http::Request::get("/healthz").header("x-request-id", sent);
+        let response = api.send(request.body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!(response.headers()["x-request-id"] == sent, kept, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_database_is_unavailable() {
+    let api = Api::start(&[]).await;
+    api.database.close().await;
+    let answer = api.get("/v1/me").await;
+    assert_eq!(answer.problem(), (503, "DatabaseFailed".into()));
+    assert_eq!(api.get("/readyz").await.problem(), (503, "DatabaseFailed".into()));
+    assert_eq!(api.get("/healthz").await.status, 200);
+}
