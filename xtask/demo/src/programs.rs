@@ -1,6 +1,7 @@
 //! The programs that the demonstration starts, and that end with it.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -20,18 +21,25 @@ pub(crate) struct Program {
     name: &'static str,
     child: Child,
     lines: Option<Lines<BufReader<ChildStdout>>>,
-    log: std::path::PathBuf,
+    log: Option<PathBuf>,
 }
 
 impl Program {
-    /// Starts it; its log goes to a file in the folder.
-    pub(crate) fn start(name: &'static str, mut command: Command, logs: &Path) -> anyhow::Result<Self> {
-        let log = logs.join(format!("{name}.log"));
-        let file = std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+    /// Starts it; its log goes to a file in the folder, or into this terminal.
+    pub(crate) fn start(
+        name: &'static str,
+        mut command: Command,
+        logs: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let log = logs.map(|folder| folder.join(format!("{name}.log")));
+        let stderr = match &log {
+            Some(log) => File::create(log).with_context(|| format!("cannot write {}", log.display()))?.into(),
+            None => Stdio::inherit(),
+        };
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(file)
+            .stderr(stderr)
             // Ctrl-C is for the demonstration, which then ends the others in order.
             .process_group(0)
             .kill_on_drop(true)
@@ -73,13 +81,14 @@ impl Program {
             Ok(status) => status,
             Err(error) => return anyhow!(error).context(format!("{} cannot be waited for", self.name)),
         };
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let shown = log.char_indices().rev().nth(SHOWN_LOG).map_or(0, |(at, _)| at);
-        anyhow!(
-            "{} ended with {status}; it wrote:\n{}",
-            self.name,
-            log.get(shown..).unwrap_or_default().trim()
-        )
+        let ended = anyhow!("{} ended with {status}", self.name);
+        match self.log.as_ref().and_then(|log| std::fs::read_to_string(log).ok()) {
+            Some(log) => {
+                let shown = log.char_indices().rev().nth(SHOWN_LOG).map_or(0, |(at, _)| at);
+                anyhow!("{ended}; it wrote:\n{}", log.get(shown..).unwrap_or_default().trim())
+            }
+            None => ended,
+        }
     }
 
     /// Waits for the end that it comes to by itself.

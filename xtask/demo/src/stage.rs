@@ -49,7 +49,7 @@ impl Stage {
 
         let mut command = Command::new(&flags.simulator);
         command.args(["--listen", "127.0.0.1:0"]).env("RUST_LOG", "warn");
-        let mut simulator = Program::start("whatsapp-simulator", command, folder.path())?;
+        let mut simulator = Program::start("whatsapp-simulator", command, Some(folder.path()))?;
         let line = within("the address of the simulator", simulator.line()).await?;
         let address = line
             .strip_prefix("listening on ")
@@ -66,8 +66,10 @@ impl Stage {
         command.env("ENLACE_WHATSAPP_MEDIA_URL", format!("http://{address}"));
         let started = jiff::Timestamp::now();
         println!("Starting: enlace standalone DEVICES --data-dir DATA --listen 127.0.0.1:{}\n", flags.port);
-        let mut enlace = Program::start("enlace", command, folder.path())?;
-        let url = within("the URL of the API", url(&mut enlace)).await?;
+        let mut enlace = Program::start("enlace", command, Some(folder.path()))?;
+        let url = within("the URL of the API", url(&mut enlace))
+            .await
+            .context("Enlace does not start (`cargo xtask demo --port N` takes another port)")?;
         enlace.drain();
         let token = local_token(&data)?;
         let control = Control::new(format!("http://{address}"));

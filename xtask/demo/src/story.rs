@@ -28,7 +28,7 @@ pub(crate) async fn tell(scene: &Scene) -> anyhow::Result<()> {
     let mut events = Events::open(scene)?;
 
     println!("\n$ enlace qr {DEVICE}");
-    let mut qr = Program::start("qr", scene.command(&["qr", DEVICE]), scene.folder())?;
+    let mut qr = Program::start("qr", scene.command(&["qr", DEVICE]), None)?;
     let text = within("the QR code", drawn(&mut qr)).await?;
     times.push(("start -> QR code in the terminal", Timestamp::now().duration_since(scene.started)));
 
@@ -89,6 +89,8 @@ async fn drawn(qr: &mut Program) -> anyhow::Result<String> {
         let line = qr.line().await?;
         println!("{line}");
         if let Some(text) = eye.see(&line) {
+            // What to do with it stands below it.
+            println!("{}", qr.line().await?);
             return Ok(text);
         }
     }
@@ -118,7 +120,7 @@ struct Events {
 impl Events {
     fn open(scene: &Scene) -> anyhow::Result<Self> {
         let command = scene.command(&["events", DEVICE, "-o", "json"]);
-        Ok(Self { program: Program::start("events", command, scene.folder())? })
+        Ok(Self { program: Program::start("events", command, None)? })
     }
 
     /// The first event that matches.
