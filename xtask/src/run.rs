@@ -10,8 +10,10 @@ use anyhow::{Context as _, bail};
 pub(crate) enum Outcome {
     /// It ran whole.
     Passed,
-    /// It, or a part of it, did not run; each for a reason.
-    Skipped(Vec<String>),
+    /// It ran, but for these parts of it, each with its reason.
+    PassedWithout(Vec<String>),
+    /// It did not run, for a reason.
+    Skipped(String),
 }
 
 /// A run of steps: a heading and a time for each, and at the end what was skipped.
@@ -39,11 +41,17 @@ impl Report {
         let started = Instant::now();
         let outcome = step().with_context(|| format!("step \"{name}\" failed"))?;
         let took = started.elapsed();
+        match outcome {
+            Outcome::Passed => {}
+            Outcome::PassedWithout(parts) => self.skipped.extend(parts),
+            Outcome::Skipped(reason) => {
+                println!("== {name}: skipped: {reason}");
+                self.skipped.push(format!("{name}: {reason}"));
+                return Ok(());
+            }
+        }
         println!("== {name}: passed in {}", seconds(took));
         self.done.push((name, took));
-        if let Outcome::Skipped(reasons) = outcome {
-            self.skipped.extend(reasons);
-        }
         Ok(())
     }
 
@@ -130,6 +138,15 @@ mod tests {
         let error = report.step("formatting", || bail!("two files differ")).unwrap_err();
         assert_eq!(format!("{error:#}"), "step \"formatting\" failed: two files differ");
         assert!(report.done.is_empty());
+    }
+
+    #[test]
+    fn a_step_that_is_skipped_is_listed_with_its_reason_and_has_no_time() {
+        let mut report = Report::new();
+        report.step("tests", || Ok(Outcome::PassedWithout(vec!["test slow: by hand".to_owned()]))).unwrap();
+        report.step("licences", || Ok(Outcome::Skipped("no cargo-deny".to_owned()))).unwrap();
+        assert_eq!(report.skipped, ["test slow: by hand", "licences: no cargo-deny"]);
+        assert_eq!(report.done.len(), 1);
     }
 
     #[test]

@@ -29,11 +29,16 @@ pub(super) fn announce(fast: bool) {
 pub(super) fn check(workspace: &Workspace, fast: bool) -> anyhow::Result<Outcome> {
     let program = match find() {
         Some(program) => program,
-        None if fast => return Ok(skipped("cargo-deny is not installed and --fast installs nothing")),
+        None if fast => {
+            let reason = "cargo-deny is not installed and --fast installs nothing";
+            return Ok(Outcome::Skipped(reason.to_owned()));
+        }
         None => match install() {
             Ok(program) => program,
             // Without the tool nothing is known of the licences; that is not a fault of the code.
-            Err(error) => return Ok(skipped(&format!("cargo-deny could not be installed: {error:#}"))),
+            Err(error) => {
+                return Ok(Outcome::Skipped(format!("cargo-deny could not be installed: {error:#}")));
+            }
         },
     };
     let mut command = Command::new(program);
@@ -76,10 +81,4 @@ fn cache() -> Option<PathBuf> {
     let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let caches = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
     Some(caches.join("enlace").join(format!("cargo-deny-{VERSION}")))
-}
-
-fn skipped(reason: &str) -> Outcome {
-    let reason = format!("licences, bans and sources: {reason}");
-    println!("SKIPPED: {reason}");
-    Outcome::Skipped(vec![reason])
 }
