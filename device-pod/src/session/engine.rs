@@ -14,7 +14,7 @@ use whatsapp_rust::Jid;
 use whatsapp_rust::bot::{Bot, BotHandle};
 use whatsapp_rust::client::Client;
 use whatsapp_rust::pair_code::PairCodeOptions;
-use whatsapp_rust::store::{SqliteStore, SqliteStoreConfig, Synchronous};
+use whatsapp_rust::store::{DeviceStore as _, SqliteStore, SqliteStoreConfig, Synchronous};
 use whatsapp_rust::types::events::{ConnectFailureReason, Event, EventHandler, EventInterest, EventKind};
 use whatsapp_rust::types::presence::ReceiptType;
 use whatsapp_rust::wacore::store::DevicePropsOverride;
@@ -118,7 +118,6 @@ pub(super) struct Parts<'a> {
     pub(super) endpoints: &'a Endpoints,
     pub(super) version: WebVersion,
     pub(super) session: &'a Path,
-    pub(super) paired: bool,
     pub(super) journal: Journal,
     pub(super) acks: Acks,
     pub(super) receipts: mpsc::Sender<Receipt>,
@@ -140,21 +139,12 @@ pub(super) struct Engine {
 impl Engine {
     /// Makes a client. It does not connect yet.
     pub(super) async fn build(parts: Parts<'_>) -> whatsapp_rust::anyhow::Result<Self> {
-        let Parts {
-            config,
-            endpoints,
-            version,
-            session,
-            paired,
-            journal,
-            acks,
-            receipts,
-            reports,
-            generation,
-        } = parts;
+        let Parts { config, endpoints, version, session, journal, acks, receipts, reports, generation } =
+            parts;
         // The outbound counter lease depends on FULL: a lost one would use keys twice.
         let settings = SqliteStoreConfig { synchronous: Synchronous::Full, ..SqliteStoreConfig::default() };
         let store = SqliteStore::with_config(&session.to_string_lossy(), settings).await?;
+        let linked = store.load().await?.is_some_and(|device| device.pn.is_some());
         let dialer = Dialer::new(&endpoints.websocket);
         let name = config.display_name.as_deref().unwrap_or("Enlace");
         let mut builder = Bot::builder()
@@ -168,7 +158,7 @@ impl Engine {
             .skip_history_sync()
             .with_inbound_durability_hook(journal)
             .with_event_handler(Tap { generation, reports: reports.clone(), acks, receipts });
-        if !paired
+        if !linked
             && config.pairing.method == PairingMethod::PairingCode
             && let Some(number) = &config.phone_number
         {

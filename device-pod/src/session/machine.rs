@@ -208,13 +208,17 @@ impl Machine {
         match event {
             Event::Start if self.state.phase.is_final() => vec![],
             Event::Start | Event::RetryDue => self.dial(),
-            Event::Qr(qr) if !self.state.paired && self.policy.method == PairingMethod::QRCode => {
+            // Only a session store without a session makes codes: what was remembered of one is gone.
+            Event::Qr(_) | Event::PairingCode(_) if self.state.paired => {
+                self.forget();
+                let shown = self.apply(event, now);
+                [vec![Effect::Remember], shown].concat()
+            }
+            Event::Qr(qr) if self.policy.method == PairingMethod::QRCode => {
                 self.show(Phase::AwaitingScan, Some(qr), None)
             }
-            Event::PairingCode(code) if !self.state.paired => {
-                self.show(Phase::AwaitingCode, None, Some(code))
-            }
-            Event::Qr(_) | Event::PairingCode(_) => vec![],
+            Event::Qr(_) => vec![],
+            Event::PairingCode(code) => self.show(Phase::AwaitingCode, None, Some(code)),
             Event::NobodyScanned if self.state.paired => vec![],
             Event::NobodyScanned => {
                 self.end(Phase::Disconnected, Reason::NobodyScanned, None, now);
@@ -257,10 +261,7 @@ impl Machine {
             Event::ClaimDecided(number, granted) => self.claim_decided(&number, granted),
             Event::LogoutRequested => self.doom(Reason::LoggedOutByRequest),
             Event::Unlinked => self.unlinked(now),
-            Event::PolicyChanged(policy) => {
-                self.policy = policy;
-                vec![]
-            }
+            Event::PolicyChanged(policy) => self.policy_changed(policy),
             Event::Stop => {
                 if !self.state.phase.is_final() {
                     self.end(Phase::Disconnected, Reason::Stopping, None, now);
@@ -308,16 +309,15 @@ impl Machine {
 
     fn connected(&mut self, account: Account, now: Timestamp) -> Vec<Effect> {
         if !self.state.paired {
-            // The session was restored from elsewhere than this machine's memory.
-            self.state.claim = restored_claim(&account, &self.policy, None);
+            // It linked, and the program was killed before that could be remembered.
+            let _ = self.paired(account.clone());
         }
-        self.state.paired = true;
         self.state.account = Some(account);
         self.state.qr = None;
         self.state.pairing_code = None;
         self.version_sought = false;
         if self.doomed.is_some() {
-            return vec![Effect::Unlink];
+            return vec![Effect::Remember, Effect::Unlink];
         }
         self.state.phase = Phase::Connected;
         self.state.reason = None;
@@ -360,9 +360,30 @@ impl Machine {
         self.end(phase, reason, Some(message), now);
         if phase == Phase::LoggedOut {
             self.forget();
-            return vec![Effect::Close, Effect::Erase, Effect::Remember];
+            return vec![Effect::Close, Effect::Remember, Effect::Erase];
         }
         vec![Effect::Close, Effect::Remember]
+    }
+
+    fn policy_changed(&mut self, policy: Policy) -> Vec<Effect> {
+        let other_method = policy.method != self.policy.method;
+        self.policy = policy;
+        let linked = self.state.account.as_ref().map(|account| account.phone_number.canonical());
+        if self.state.claim == ClaimState::Pending
+            && self.policy.number.is_some()
+            && self.policy.number == linked
+        {
+            self.state.claim = ClaimState::Granted;
+            return vec![Effect::Remember];
+        }
+        let pairing = matches!(self.state.phase, Phase::Starting | Phase::AwaitingScan | Phase::AwaitingCode);
+        if other_method && pairing && !self.state.paired {
+            self.state.qr = None;
+            self.state.pairing_code = None;
+            self.state.phase = Phase::Starting;
+            return vec![Effect::Close, Effect::Dial];
+        }
+        vec![]
     }
 
     fn outdated(&mut self, now: Timestamp) -> Vec<Effect> {
@@ -429,7 +450,8 @@ impl Machine {
         };
         self.end(Phase::LoggedOut, reason, message, now);
         self.forget();
-        vec![Effect::Close, Effect::Erase, Effect::Remember]
+        // Remembered before it is erased: an end in between leaves keys that WhatsApp refuses, not a link that is none.
+        vec![Effect::Close, Effect::Remember, Effect::Erase]
     }
 
     fn mismatch(&self) -> Option<String> {

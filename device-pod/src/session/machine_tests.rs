@@ -67,7 +67,7 @@ fn each_end_of_a_connection_has_its_phase_reason_and_effects() {
             Event::Ended(Ending::LoggedOut("gone".into())),
             Phase::LoggedOut,
             Reason::LoggedOutOnPhone,
-            vec![Close, Erase, Remember],
+            vec![Close, Remember, Erase],
         ),
         (
             Event::Ended(Ending::Banned("a day".into())),
@@ -122,15 +122,23 @@ fn the_wrong_phone_is_unlinked_once_it_is_connected() {
     assert!(!machine.may_send());
     let restarted = Machine::new(declared("525550000001"), machine.memory());
     let (restarted, effects) = restarted.step(Event::Connected(account("551100000001")), at(1));
+    let unlink = vec![Effect::Remember, Effect::Unlink];
     assert_eq!(
         (restarted.may_send(), effects),
-        (false, vec![Effect::Unlink]),
+        (false, unlink.clone()),
         "a restart in between changes nothing"
     );
+    let unremembered = Machine::new(declared("525550000001"), Memory::default());
+    let (unremembered, effects) = unremembered.step(Event::Connected(account("551100000001")), at(1));
+    assert_eq!(
+        (unremembered.may_send(), effects),
+        (false, unlink.clone()),
+        "nor does one before it was remembered"
+    );
     let (machine, effects) = machine.step(Event::Connected(account("551100000001")), at(1));
-    assert_eq!(effects, vec![Effect::Unlink]);
+    assert_eq!(effects, unlink);
     let (machine, effects) = machine.step(Event::Unlinked, at(2));
-    assert_eq!(effects, vec![Effect::Close, Effect::Erase, Effect::Remember]);
+    assert_eq!(effects, vec![Effect::Close, Effect::Remember, Effect::Erase]);
     assert_eq!((machine.state.phase, machine.state.reason), (Phase::LoggedOut, Some(Reason::NumberMismatch)));
     let message = machine.state.message.unwrap();
     assert!(message.contains("551100000001") && message.contains("525550000001"), "{message}");
@@ -261,7 +269,7 @@ fn a_logout_waits_for_the_connection_that_it_needs() {
     let (machine, effects) = machine.step(Event::LogoutRequested, at(2));
     assert_eq!(effects, vec![Effect::Remember]);
     let (machine, effects) = machine.step(Event::Connected(account("5215550000001")), at(3));
-    assert_eq!(effects, vec![Effect::Unlink]);
+    assert_eq!(effects, vec![Effect::Remember, Effect::Unlink]);
     let (machine, _) = machine.step(Event::Ended(Ending::LoggedOut("own".into())), at(4));
     assert_eq!(
         (machine.state.phase, machine.state.reason),
@@ -284,5 +292,46 @@ fn a_pairing_code_replaces_the_qr_code() {
     assert_eq!(
         (machine.state.phase, machine.state.reason),
         (Phase::Disconnected, Some(Reason::PairingCodeRefused))
+    );
+}
+
+#[test]
+fn a_code_of_a_session_store_without_a_session_is_shown_whatever_was_remembered() {
+    let memory = Memory { account: Some(account("525550000001")), ..Memory::default() };
+    let machine = run(Machine::new(declared("525550000001"), memory), [Event::Start]);
+    let (machine, effects) = machine.step(Event::Qr(qr()), at(1));
+    assert_eq!(effects, vec![Effect::Remember]);
+    assert_eq!(
+        (machine.state.phase, machine.state.paired, machine.state.account),
+        (Phase::AwaitingScan, false, None)
+    );
+}
+
+#[test]
+fn a_number_that_is_declared_after_it_linked_needs_no_claim() {
+    let linked = run(
+        fresh(),
+        [Event::Start, Event::Paired(account("5215550000001")), Event::Connected(account("5215550000001"))],
+    );
+    let (granted, effects) = linked.step(Event::PolicyChanged(declared("525550000001")), at(1));
+    assert_eq!((granted.may_send(), effects), (true, vec![Effect::Remember]));
+    let (other, effects) = linked.step(Event::PolicyChanged(declared("551100000001")), at(1));
+    assert_eq!(
+        (other.state.phase, other.may_send(), effects),
+        (Phase::Connected, false, vec![]),
+        "never logged out for it"
+    );
+}
+
+#[test]
+fn another_way_to_pair_begins_at_once() {
+    let showing = run(fresh(), [Event::Start, Event::Qr(qr())]);
+    let policy = Policy { method: PairingMethod::PairingCode, ..declared("525550000001") };
+    let (machine, effects) = showing.step(Event::PolicyChanged(policy.clone()), at(1));
+    assert_eq!((machine.state.qr.is_none(), effects), (true, vec![Effect::Close, Effect::Dial]));
+    assert_eq!(
+        connected().step(Event::PolicyChanged(policy), at(1)).1,
+        vec![],
+        "a linked device does not mind"
     );
 }

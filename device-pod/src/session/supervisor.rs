@@ -195,6 +195,8 @@ impl Supervisor {
             running.heard = true;
         }
         let event = match signal {
+            // The clock of the codes ran on while the phone linked.
+            Signal::Qr(..) | Signal::PairingCode(..) if running.just_paired => return,
             Signal::Qr(code, timeout) => match qr::terminal(&code) {
                 Ok(text) => Event::Qr(QrCode { code, text, expires_at: after(timeout) }),
                 Err(error) => Event::PairingFailed(error.to_string()),
@@ -226,7 +228,7 @@ impl Supervisor {
             Signal::Outdated => Event::Outdated,
             Signal::RunEnded if std::mem::take(&mut running.just_paired) => Event::RetryDue,
             Signal::RunEnded => {
-                let (reason, message) = end_of_run(running);
+                let (reason, message) = end_of_run(running).await;
                 Event::Lost(reason, message)
             }
         };
@@ -331,7 +333,6 @@ impl Supervisor {
                 endpoints: &self.endpoints,
                 version: self.endpoints.version(self.version),
                 session: &self.volume.session(),
-                paired: self.machine.state.paired,
                 journal: Journal::new(self.store.clone(), self.newest.clone()),
                 acks: self.acks.clone(),
                 receipts: self.receipts.clone(),
@@ -412,11 +413,17 @@ pub(crate) fn policy(config: &DeviceConfig) -> Policy {
 }
 
 /// Why a run of the client ended.
-fn end_of_run(running: &mut Running) -> (Reason, Option<String>) {
+async fn end_of_run(running: &mut Running) -> (Reason, Option<String>) {
+    let dialing = running.engine.as_ref().map_or(Dialing::Idle, Engine::last_dialing);
     if let Some((reason, message)) = running.dropping.take() {
         return (reason, Some(message));
     }
-    let dialing = running.engine.as_ref().map_or(Dialing::Idle, Engine::last_dialing);
+    if dialing == Dialing::Idle
+        && let Some(engine) = running.engine.take()
+    {
+        // It did not even try: a client that has ended itself never does again.
+        engine.close().await;
+    }
     match dialing {
         Dialing::Failed(message) => (Reason::ConnectFailed, Some(message)),
         Dialing::Opened if !running.heard => {
