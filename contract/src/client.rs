@@ -1,7 +1,8 @@
 //! The typed client of a device's HTTP interface.
 //!
 //! It speaks to a device in the same process (its router, no port and no token) or to one at an address (HTTP and a device token) in the
-//! same words. Every call has a time limit but the event stream, whose silence the reader watches ([`crate::events::SILENCE`]).
+//! same words. Every call has a time limit; an event stream ends with an error when nothing
+//! comes for [`SILENCE`], not even a comment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
-use crate::events::DeviceEvent;
+use crate::events::{DeviceEvent, SILENCE};
 use crate::inbox::InboxPage;
 use crate::messages::{Message, SendMessage};
 use crate::problem::Problem;
@@ -175,11 +176,10 @@ impl DeviceClient {
             .await
             .map_err(|_| ClientError::Timeout(CALL_TIMEOUT))??;
         let response = accepted(response).await?;
-        let events =
-            response.into_body().into_data_stream().eventsource().filter_map(async |event| match event {
-                Ok(event) => DeviceEvent::parse(&event.event, &event.data).map_err(unreadable).transpose(),
-                Err(error) => Some(Err(unreadable(error))),
-            });
+        let events = until_silent(response.into_body()).eventsource().filter_map(async |event| match event {
+            Ok(event) => DeviceEvent::parse(&event.event, &event.data).map_err(unreadable).transpose(),
+            Err(error) => Some(Err(unreadable(error))),
+        });
         Ok(events.boxed())
     }
 
@@ -220,6 +220,18 @@ impl Http {
             .map(|response| response.map(Body::new))
             .map_err(|error| ClientError::Unreachable(Box::new(error)))
     }
+}
+
+/// The bytes of an event stream. Comments are bytes too: a stream that brings nothing for so long is dead, and that is an error.
+fn until_silent(body: Body) -> BoxStream<'static, Result<Bytes, ClientError>> {
+    futures::stream::unfold(Some(body.into_data_stream()), async |bytes| {
+        let mut bytes = bytes?;
+        match tokio::time::timeout(SILENCE, bytes.next()).await {
+            Ok(next) => Some((next?.map_err(|error| ClientError::Unreachable(Box::new(error))), Some(bytes))),
+            Err(_) => Some((Err(ClientError::Timeout(SILENCE)), None)),
+        }
+    })
+    .boxed()
 }
 
 async fn accepted(response: Response<Body>) -> Result<Response<Body>, ClientError> {

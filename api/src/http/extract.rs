@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use enlace_contract::name::DeviceKey;
@@ -14,6 +15,9 @@ use super::App;
 use super::failure::{Failure, internal};
 use crate::auth::{Action, Principal};
 use crate::directory::{Device, DirectoryError};
+
+/// How long a body of JSON may take to arrive: one that never ends must not keep its connection.
+const BODY: Duration = Duration::from_secs(15);
 
 /// Who calls.
 #[derive(Clone, Debug)]
@@ -104,7 +108,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        match axum::Json::<T>::from_request(request, state).await {
+        let read = tokio::time::timeout(BODY, axum::Json::<T>::from_request(request, state)).await;
+        let slow = || {
+            let detail = "the body did not arrive in time";
+            Failure::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", detail)
+        };
+        match read.map_err(|_| slow())? {
             Ok(axum::Json(value)) => Ok(Self(value)),
             Err(rejection) => {
                 let reason = match rejection.status() {

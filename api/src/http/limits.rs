@@ -96,9 +96,9 @@ impl Limits {
 
     /// A login.
     pub(super) fn login(&self, address: Option<SocketAddr>, name: &str) -> Result<(), Failure> {
-        let address = self.login_address.take(network(address));
-        let name = self.login_name.take(name);
-        address.and(name).map_err(|wait| Failure::too_many(wait, "too many logins; wait and try again"))
+        // An address that is held up takes nothing from the name: it could lock a person out.
+        let taken = self.login_address.take(network(address)).and_then(|()| self.login_name.take(name));
+        taken.map_err(|wait| Failure::too_many(wait, "too many logins; wait and try again"))
     }
 }
 

@@ -80,6 +80,9 @@ impl DeviceHost for Stage {
     ) -> Result<Box<dyn RunningDevice>, StartError> {
         let key = config.key.to_string();
         if self.broken.lock().unwrap().contains(&key) {
+            if key.ends_with("panics") {
+                panic!("a device's own fault");
+            }
             return Err(StartError("the volume is another's".into()));
         }
         std::fs::write(data_dir.join("session.db"), "the session").unwrap();

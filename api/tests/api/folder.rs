@@ -135,6 +135,19 @@ async fn a_device_that_cannot_start_says_why_and_starts_when_it_can() {
 }
 
 #[tokio::test]
+async fn a_device_that_panics_is_no_trouble_of_others() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    api.stage.breaks("default/panics");
+    api.write("panics.yaml", &manifest("panics", json!({})));
+    api.until_phase("default/panics", "Failed").await;
+    assert_eq!(api.get("/v1/devices/default/panics/messages").await.problem(), (503, "DeviceAway".into()));
+    api.stage.repair("default/panics");
+    api.directory.rescan().await;
+    api.stage.device("default/panics").await;
+    assert!(*api.stage.device("default/a").await.running.borrow());
+}
+
+#[tokio::test]
 async fn uids_and_tokens_survive_a_restart() {
     let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
     let uid = api.stage.device("default/a").await.uid;

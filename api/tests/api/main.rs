@@ -1,5 +1,7 @@
 //! The API over a folder of manifests, with devices that are played by [`device`].
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by a panic")]
+
 mod authorization;
 mod bootstrap;
 mod claims;

@@ -122,7 +122,7 @@ impl Data {
     pub(super) fn save(&self, key: &DeviceKey, record: &Record) -> io::Result<()> {
         let directory = self.directory(key);
         create_private(&directory)?;
-        write_atomically(&directory.join(RECORD), &serde_json::to_vec_pretty(record)?)
+        write_atomically(&directory.join(RECORD), &serde_json::to_vec_pretty(record)?, 0o600)
     }
 
     /// Finishes deletions that a crash has cut short: removes what is left, and says of which devices. Their phones may still list them.
@@ -164,7 +164,9 @@ pub(super) fn erase(directory: &Path) -> io::Result<()> {
 }
 
 /// Writes a file so that it is there whole, or not at all, also after a power loss.
-pub(super) fn write_atomically(file: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// `mode` is its permissions on Unix, as far as the process's mask allows.
+pub(super) fn write_atomically(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let parent = file.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     // A name with a dot in front is read by nobody.
@@ -172,7 +174,9 @@ pub(super) fn write_atomically(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
     let mut written = options.open(&temporary)?;
     written.write_all(bytes)?;
     written.sync_all()?;

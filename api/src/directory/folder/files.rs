@@ -136,7 +136,7 @@ pub(super) fn write(folder: &Path, key: &DeviceKey, device: &WhatsAppDevice) -> 
         object.remove("status");
     }
     let yaml = serde_saphyr::to_string(&value).map_err(io::Error::other)?;
-    write_atomically(&folder.join(name_for(key)), yaml.as_bytes())
+    write_atomically(&folder.join(name_for(key)), yaml.as_bytes(), 0o644)
 }
 
 /// Removes a device's file.

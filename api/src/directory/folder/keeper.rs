@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use enlace_contract::client::DeviceClient;
 use enlace_contract::name::DeviceKey;
-use enlace_contract::state::{ClaimDecision, DeviceState};
+use enlace_contract::state::DeviceState;
 use enlace_crds::rules::claims::{self, Candidate, Claims};
 use enlace_crds::{WhatsAppDevice, config, manifest};
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::data::{Data, Record};
 use super::entry::{self, Entry, Heard, Life};
 use super::files::{self, KnownFile};
-use super::requests::{News, Request};
+use super::requests::Request;
 use super::worker::{Desired, Worker};
 use super::{FileError, OpenError};
 use crate::directory::host::DeviceHost;
@@ -39,10 +39,10 @@ pub(super) struct Keeper {
     pub(super) folder: PathBuf,
     pub(super) data: Arc<Data>,
     host: Arc<dyn DeviceHost>,
-    requests: mpsc::Sender<Request>,
+    pub(super) requests: mpsc::Sender<Request>,
     pub(super) files: BTreeMap<String, KnownFile>,
     pub(super) entries: BTreeMap<DeviceKey, Entry>,
-    claims: Claims,
+    pub(super) claims: Claims,
     /// What is wrong with files beyond their own text.
     errors: Vec<FileError>,
     picture: watch::Sender<Arc<Picture>>,
@@ -57,9 +57,10 @@ impl Keeper {
         host: Arc<dyn DeviceHost>,
         requests: mpsc::Sender<Request>,
     ) -> Result<Self, OpenError> {
-        let data = Arc::new(Data::open(data.clone())?);
+        let root = data;
+        let data = Arc::new(Data::open(root.clone())?);
         let finished = data.finish_deletions();
-        for device in finished.map_err(|source| OpenError::Data { path: folder.clone(), source })? {
+        for device in finished.map_err(|source| OpenError::Data { path: root, source })? {
             tracing::warn!(%device, "the deletion of device {device} was cut short and is finished now: the phone may list it until it is removed there");
         }
         let texts = files::read_folder(&folder);
@@ -124,13 +125,7 @@ impl Keeper {
                 let _ = done.send(());
             }
             Request::Told { key, worker, news } => self.told(&key, worker, news),
-            Request::ClaimAnswered { key, worker } => {
-                if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.worker.id == worker) {
-                    entry.answering = false;
-                    self.judge(&key);
-                    self.publish();
-                }
-            }
+            Request::ClaimAnswered { key, worker } => self.claim_answered(&key, worker),
             Request::Close(_) => {}
         }
     }
@@ -202,14 +197,7 @@ impl Keeper {
     }
 
     fn add(&mut self, key: &DeviceKey, file: &str, device: &WhatsAppDevice, ours: bool, record: Record) {
-        self.workers += 1;
-        let worker = Worker::spawn(
-            self.workers,
-            key.clone(),
-            self.data.directory(key),
-            Arc::clone(&self.host),
-            self.requests.clone(),
-        );
+        let worker = self.spawn(key);
         let entry = Entry {
             key: key.clone(),
             file: file.to_owned(),
@@ -227,6 +215,12 @@ impl Keeper {
             answering: false,
         };
         self.entries.insert(key.clone(), entry);
+    }
+
+    pub(super) fn spawn(&mut self, key: &DeviceKey) -> Worker {
+        self.workers += 1;
+        let directory = self.data.directory(key);
+        Worker::spawn(self.workers, key.clone(), directory, Arc::clone(&self.host), self.requests.clone())
     }
 
     /// Judges every device, forgets those that have gone, and again while that frees numbers.
@@ -274,7 +268,13 @@ impl Keeper {
             && let Some(client) = entry.client.clone()
         {
             entry.answering = true;
-            let answer = answer_claim(key.clone(), entry.worker.id, client, decision, self.requests.clone());
+            let answer = super::news::answer_claim(
+                key.clone(),
+                entry.worker.id,
+                client,
+                decision,
+                self.requests.clone(),
+            );
             tokio::spawn(answer);
         }
     }
@@ -290,52 +290,12 @@ impl Keeper {
         !keys.is_empty()
     }
 
-    fn forget(&mut self, key: &DeviceKey, outcome: impl Fn() -> Result<(), DirectoryError>) {
+    pub(super) fn forget(&mut self, key: &DeviceKey, outcome: impl Fn() -> Result<(), DirectoryError>) {
         let Some(mut entry) = self.entries.remove(key) else { return };
         self.claims.release(&entry.record.uid);
         for waiting in entry.life.waiting() {
             let _ = waiting.send(outcome());
         }
-    }
-
-    fn told(&mut self, key: &DeviceKey, worker: u64, news: News) {
-        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.worker.id == worker) else { return };
-        match news {
-            News::Started(client) => {
-                entry.client = Some(client);
-                entry.heard = Heard::Silent(Timestamp::now());
-            }
-            News::NotStarted(message) => {
-                entry.client = None;
-                entry.heard = entry::broken(message);
-            }
-            News::State(state) => entry.heard = Heard::State(state),
-            News::Silent => {
-                if matches!(entry.heard, Heard::State(_)) {
-                    entry.heard = Heard::Silent(Timestamp::now());
-                }
-            }
-            News::Stopped => {
-                entry.client = None;
-                entry.heard = Heard::Nothing;
-                // It may be wanted again since.
-                entry.busy = entry.wanted != Desired::Stop;
-                return self.judge_all();
-            }
-            News::Erased(Ok(())) => {
-                tracing::info!(device = %key, "device {key} is deleted, with its data");
-                self.forget(key, || Ok(()));
-                return self.judge_all();
-            }
-            News::Erased(Err(error)) => {
-                tracing::error!(device = %key, %error, "the data of device {key} could not be removed; it is tried again at the next start");
-                let detail = "the device is stopped and unlinked, but its data could not be removed";
-                self.forget(key, || Err(DirectoryError::Unavailable { detail: detail.into(), source: None }));
-                return self.judge_all();
-            }
-        }
-        self.judge(key);
-        self.publish();
     }
 
     /// Publishes what is to be seen, when it is something new.
@@ -425,25 +385,6 @@ fn candidate(entry: &Entry) -> Option<Candidate> {
     let linked =
         entry.status.account.as_ref().is_some_and(|account| account.phone_number.canonical() == number);
     Some(Candidate { number, holder: entry.holder(), linked, created: Some(entry.record.created_at) })
-}
-
-async fn answer_claim(
-    key: DeviceKey,
-    worker: u64,
-    client: DeviceClient,
-    decision: ClaimDecision,
-    requests: mpsc::Sender<Request>,
-) {
-    let granted = decision.granted;
-    match client.decide_claim(&decision).await {
-        Ok(_) => tracing::info!(device = %key, granted, "the claim of device {key} is answered"),
-        Err(error) => {
-            tracing::warn!(device = %key, error = &error as &dyn std::error::Error, "the claim of device {key} could not be answered; it is tried again");
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
-    // The keeper is gone only when the process stops.
-    let _ = requests.send(Request::ClaimAnswered { key, worker }).await;
 }
 
 async fn sleep_until(at: Option<Timestamp>) {

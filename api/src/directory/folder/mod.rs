@@ -10,7 +10,8 @@
 //! * [`FolderDirectory`]: the handle,
 //! * `files`: reading and writing manifests, `watch`: when to look again,
 //! * `data`: what is remembered of a device,
-//! * `keeper`: the one task that decides, `changes`: what callers ask of it, `entry`: what it knows of one device,
+//! * `keeper`: the one task that decides, `changes`: what callers ask of it, `news`: what workers tell it,
+//!   `entry`: what it knows of one device,
 //! * `worker`: one task for each device, which starts and stops it and listens to it.
 
 mod changes;
@@ -18,6 +19,7 @@ mod data;
 mod entry;
 mod files;
 mod keeper;
+mod news;
 mod requests;
 mod watch;
 mod worker;

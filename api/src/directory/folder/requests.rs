@@ -45,6 +45,8 @@ pub(super) enum News {
     Silent,
     /// It does not run any more.
     Stopped,
+    /// The worker panicked.
+    Died,
     /// It does not run any more and its data is gone, or could not be removed. The worker has ended.
     Erased(std::io::Result<()>),
 }

@@ -51,8 +51,22 @@ impl Worker {
         requests: mpsc::Sender<Request>,
     ) -> Self {
         let (desired, wanted) = watch::channel(Desired::Stop);
-        let task = Task { id, key, directory, host, requests, wanted, delays: delays() };
-        tokio::spawn(task.run());
+        let task = Task {
+            id,
+            key: key.clone(),
+            directory,
+            host,
+            requests: requests.clone(),
+            wanted,
+            delays: delays(),
+        };
+        tokio::spawn(async move {
+            if tokio::spawn(task.run()).await.is_err() {
+                tracing::error!(device = %key, "the task of device {key} panicked");
+                // The keeper is gone only when the process stops.
+                let _ = requests.send(Request::Told { key, worker: id, news: News::Died }).await;
+            }
+        });
         Self { id, desired }
     }
 
@@ -184,6 +198,9 @@ impl Task {
                 }
             }
             running.device.stop().await;
+        } else {
+            let device = &self.key;
+            tracing::warn!(%device, "device {device} did not run and is not unlinked: a phone that it was linked to lists it until it is removed there");
         }
         let directory = self.directory.clone();
         let erased = tokio::task::spawn_blocking(move || data::erase(&directory)).await;
