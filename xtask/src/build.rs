@@ -27,15 +27,21 @@ pub(crate) const SIMULATOR_FEATURES: &str = "enlace-device-pod/simulator-trust,e
 impl Workspace {
     /// `cargo VERB` for one of the builds; the caller adds packages and targets.
     pub(crate) fn cargo(&self, verb: &str, trust: Trust) -> Command {
+        let mut command = self.cargo_without_features(verb, trust);
+        if trust == Trust::Simulator {
+            command.args(["--features", SIMULATOR_FEATURES]);
+        }
+        command
+    }
+
+    /// The same, but the caller also adds the features: [`SIMULATOR_FEATURES`] need both packages in the build.
+    pub(crate) fn cargo_without_features(&self, verb: &str, trust: Trust) -> Command {
         let mut command = self.plain_cargo();
         command
             .arg(verb)
             .arg("--locked")
             .env("CARGO_TARGET_DIR", self.output(trust))
             .env("CARGO_BUILD_BUILD_DIR", &self.intermediate);
-        if trust == Trust::Simulator {
-            command.args(["--features", SIMULATOR_FEATURES]);
-        }
         command
     }
 
@@ -56,7 +62,16 @@ impl Workspace {
 
     /// The finished program of a build.
     pub(crate) fn program(&self, trust: Trust, name: &str) -> PathBuf {
-        self.output(trust).join("debug").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+        self.program_in("debug", trust, name)
+    }
+
+    /// The finished program of a build with `--release`.
+    pub(crate) fn release_program(&self, trust: Trust, name: &str) -> PathBuf {
+        self.program_in("release", trust, name)
+    }
+
+    fn program_in(&self, profile: &str, trust: Trust, name: &str) -> PathBuf {
+        self.output(trust).join(profile).join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
     }
 
     fn output(&self, trust: Trust) -> PathBuf {

@@ -2,11 +2,13 @@
 //!
 //! * [`test`]: everything CI checks; its steps are in `test/`,
 //! * [`crds`]: writes or checks the generated resource definition,
-//! * [`demo`]: builds the demonstration and starts it.
+//! * [`demo`]: builds the demonstration and starts it,
+//! * [`bench`]: builds a benchmark and starts it.
 //!
 //! What they stand on: [`workspace`] (where things are), [`build`] (the two builds, for production and for the simulator),
 //! [`run`] (programs, and the report of a run), [`direction`] (who may depend on whom), [`setup`] (what is installed first).
 
+mod bench;
 mod build;
 mod crds;
 mod demo;
@@ -36,6 +38,8 @@ enum Verb {
     Crds(crds::Options),
     /// Link a simulated phone on this machine and send messages both ways.
     Demo(demo::Options),
+    /// Measure the programs as they are released.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::run(&options),
         Verb::Crds(options) => crds::run(&options),
         Verb::Demo(options) => demo::run(&options),
+        Verb::Bench(options) => bench::run(&options),
     };
     match result {
         Ok(code) => code,

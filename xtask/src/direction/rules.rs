@@ -3,7 +3,7 @@
 use super::graph::Graph;
 
 /// The packages of this workspace, and which others of it each may depend on. Tests may depend on more: they are in no program.
-const DIRECTIONS: [(&str, &[&str]); 9] = [
+const DIRECTIONS: [(&str, &[&str]); 10] = [
     ("enlace-contract", &[]),
     ("enlace-crds", &["enlace-contract"]),
     ("enlace-device-pod", &["enlace-contract"]),
@@ -13,6 +13,7 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("whatsapp-simulator", &[]),
     ("xtask", &[]),
     ("enlace-demo", &["enlace-contract", "whatsapp-simulator"]),
+    ("enlace-bench", &["enlace-contract", "whatsapp-simulator"]),
 ];
 
 /// Kubernetes' crates.

@@ -1,0 +1,81 @@
+//! `cargo xtask bench WHAT`: builds a benchmark and what it measures as they are released, and starts it.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand};
+
+use crate::build::Trust;
+use crate::run;
+use crate::workspace::Workspace;
+
+/// Options of `cargo xtask bench`.
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// One device: its start, its messages, its memory.
+    Device(Device),
+}
+
+#[derive(Args)]
+struct Device {
+    /// How many messages make a run, 1 to 5000.
+    #[arg(long, default_value_t = 200)]
+    messages: u32,
+    /// How long the device rests before its memory is read.
+    #[arg(long, default_value = "20s")]
+    idle: String,
+    /// The form of the result: table or json.
+    #[arg(short, long, default_value = "table")]
+    output: String,
+}
+
+/// Builds and starts it.
+///
+/// # Errors
+/// A program does not build or does not start.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::open()?;
+    match &options.what {
+        What::Device(options) => device(&workspace, options),
+    }
+}
+
+fn device(workspace: &Workspace, options: &Device) -> anyhow::Result<ExitCode> {
+    eprintln!("Building the programs as they are released; the first time this takes some minutes.");
+    // By itself, as it is released: no other package of the build has a say in its features. It trusts the simulator all the same.
+    let mut build = workspace.cargo_without_features("build", Trust::Simulator);
+    build.args(["--release", "--package", "enlace-device-pod", "--bin", "device-pod"]);
+    run::run(build.args(["--features", "simulator-trust"]))?;
+    let mut build = workspace.cargo_without_features("build", Trust::Simulator);
+    build.args(["--release", "--package", "whatsapp-simulator", "--package", "enlace-bench", "--bins"]);
+    run::run(&mut build)?;
+
+    let mut bench = Command::new(workspace.release_program(Trust::Simulator, "enlace-bench"));
+    bench.arg("--device").arg(workspace.release_program(Trust::Simulator, "device-pod"));
+    bench.arg("--simulator").arg(workspace.release_program(Trust::Simulator, "whatsapp-simulator"));
+    bench.args(["--build", &format!("{}, release profile", compiler(workspace)?)]);
+    bench.args(["--messages", &options.messages.to_string()]);
+    bench.args(["--idle", &options.idle, "--output", &options.output]);
+    // It takes this program's place, so that Ctrl-C reaches it alone and the shell waits until it has tidied up.
+    let error = std::os::unix::process::CommandExt::exec(&mut bench);
+    Err(anyhow::Error::new(error).context("cannot start the benchmark"))
+}
+
+/// `rustc 1.95.0`.
+fn compiler(workspace: &Workspace) -> anyhow::Result<String> {
+    let program = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(program)
+        .current_dir(&workspace.root)
+        .arg("--version")
+        .output()
+        .context("cannot start rustc")?;
+    ensure!(output.status.success(), "rustc --version ended with {}", output.status);
+    let version = String::from_utf8_lossy(&output.stdout);
+    Ok(version.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+}
