@@ -33,7 +33,7 @@ pub(super) fn check(workspace: &Workspace, fast: bool) -> anyhow::Result<Outcome
             let reason = "cargo-deny is not installed and --fast installs nothing";
             return Ok(Outcome::Skipped(reason.to_owned()));
         }
-        None => match install() {
+        None => match install(workspace) {
             Ok(program) => program,
             // Without the tool nothing is known of the licences; that is not a fault of the code.
             Err(error) => {
@@ -61,14 +61,13 @@ fn find() -> Option<PathBuf> {
     })
 }
 
-fn install() -> anyhow::Result<PathBuf> {
+fn install(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let Some(folder) = cache() else { anyhow::bail!("HOME is not set") };
     std::fs::create_dir_all(&folder)?;
     println!("Installing cargo-deny {VERSION} into {}.", folder.display());
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // In the checkout, for its toolchain; the output goes to a folder that cargo removes.
+    let mut command = workspace.plain_cargo();
     command
-        // Outside of the checkout: neither its settings nor its output folder.
-        .current_dir(&folder)
         .env_remove("CARGO_TARGET_DIR")
         .args(["install", "cargo-deny", "--locked", "--version", VERSION, "--root"])
         .arg(&folder);
