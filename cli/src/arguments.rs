@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use enlace_contract::duration::Period;
 use enlace_contract::name::DeviceKey;
+use reqwest::Url;
 
 use crate::output::Format;
 
@@ -18,7 +19,7 @@ const VERSION: &str = if cfg!(feature = "simulator-trust") {
 
 /// WhatsApp numbers as resources.
 #[derive(Parser)]
-#[command(name = "enlace", version = VERSION, propagate_version = true)]
+#[command(name = "enlace", version = VERSION)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) api: Api,
@@ -35,9 +36,10 @@ pub(crate) struct Api {
         global = true,
         env = "ENLACE_URL",
         default_value = "http://127.0.0.1:3000",
+        value_parser = http_url,
         help_heading = "API"
     )]
-    pub(crate) url: String,
+    pub(crate) url: Url,
     /// The token [default: the one that `enlace standalone` left in its data directory].
     #[arg(long, global = true, env = "ENLACE_TOKEN", hide_env_values = true, help_heading = "API")]
     pub(crate) token: Option<String>,
@@ -170,6 +172,14 @@ pub(crate) enum Lines {
     Text,
     /// For programs.
     Json,
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{error}: it is like http://127.0.0.1:3000"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("it begins with http:// or https://".to_owned());
+    }
+    Ok(url)
 }
 
 /// Where an application of this user keeps its data (XDG Base Directory).

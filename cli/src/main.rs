@@ -39,6 +39,8 @@ fn main() -> ExitCode {
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // `enlace … | head` has read enough.
+        Err(error) if output::nobody_reads(&error) => ExitCode::SUCCESS,
         Err(error) if error.is::<TimedOut>() => {
             failed(&error);
             ExitCode::from(3)

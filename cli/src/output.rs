@@ -1,5 +1,7 @@
 //! The forms of a result.
 
+use std::io::{self, Write as _};
+
 use clap::ValueEnum;
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
@@ -26,6 +28,18 @@ pub(crate) fn structured(format: Format, value: &impl Serialize) -> anyhow::Resu
         Format::Yaml => Some(serde_saphyr::to_string(value)?),
         Format::Table | Format::Name => None,
     })
+}
+
+/// Writes a result. It is there at once, also when standard output is a pipe.
+pub(crate) fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Whether something failed only because the reader of standard output has gone.
+pub(crate) fn nobody_reads(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// A table as `kubectl` draws it.

@@ -1,6 +1,7 @@
 //! The API of a running Enlace.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -10,7 +11,7 @@ use enlace_contract::problem::Problem;
 use eventsource_stream::Eventsource as _;
 use futures::stream::{BoxStream, StreamExt as _};
 use http::{Method, StatusCode};
-use reqwest::Response;
+use reqwest::{Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -49,7 +50,7 @@ impl Remote {
     /// The API that the command line names.
     pub(crate) fn open(api: Api) -> anyhow::Result<Self> {
         let Api { url, token, data_dir } = api;
-        let token = match token {
+        let token = match token.filter(|token| !token.trim().is_empty()) {
             Some(token) => token,
             None => {
                 let file = data_dir.join(TOKEN_FILE);
@@ -63,13 +64,17 @@ impl Remote {
         };
         // Another part of the program may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .user_agent(concat!("enlace/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .context("the HTTP client could not start")?;
-        Ok(Self { client, url: url.trim_end_matches('/').to_owned(), token: token.trim().to_owned() })
+            .user_agent(concat!("enlace/", env!("CARGO_PKG_VERSION")));
+        if is_this_machine(&url) {
+            // No proxy leads to it, whatever HTTP_PROXY says.
+            client = client.no_proxy();
+        }
+        let client = client.build().context("the HTTP client could not start")?;
+        let url = url.as_str().trim_end_matches('/').to_owned();
+        Ok(Self { client, url, token: token.trim().to_owned() })
     }
 
     /// The path of a device, with what follows.
@@ -157,6 +162,11 @@ impl Remote {
     }
 }
 
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 async fn accepted(response: Response) -> anyhow::Result<Response> {
     let status = response.status();
     if status.is_success() {
@@ -166,5 +176,23 @@ async fn accepted(response: Response) -> anyhow::Result<Response> {
     match serde_json::from_slice(&body) {
         Ok(problem) => Err(anyhow::Error::new(Refused { status, problem })),
         Err(_) => bail!("what answers there is not Enlace's API (HTTP {status})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_address() {
+        for (url, local) in [
+            ("http://127.0.0.1:3000", true),
+            ("http://[::1]:3000", true),
+            ("http://localhost", true),
+            ("http://10.0.0.1", false),
+            ("https://localhost.example.com", false),
+        ] {
+            assert_eq!(is_this_machine(&url.parse().unwrap()), local, "{url}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Get, Kind};
-use crate::output::{Format, age, structured, table};
+use crate::output::{Format, age, structured, table, write};
 use crate::remote::Remote;
 
 /// A page of devices, as the API gives it.
@@ -37,13 +37,16 @@ pub(crate) async fn get(remote: &Remote, options: Get) -> anyhow::Result<()> {
         ([device], true) => structured(output, device)?,
         (items, _) => structured(output, &List { api_version: "v1", kind: "List", items })?,
     };
-    match (text, output) {
-        (Some(text), _) => print!("{text}"),
-        (None, Format::Name) => devices.iter().filter_map(key).for_each(|key| println!("{key}")),
-        (None, _) if devices.is_empty() => eprintln!("No devices."),
-        (None, _) => print!("{}", drawn(&devices, Timestamp::now())),
-    }
-    Ok(())
+    let text = match (text, output) {
+        (Some(text), _) => text,
+        (None, Format::Name) => devices.iter().filter_map(key).map(|key| format!("{key}\n")).collect(),
+        (None, _) if devices.is_empty() => {
+            eprintln!("No devices.");
+            return Ok(());
+        }
+        (None, _) => drawn(&devices, Timestamp::now()),
+    };
+    Ok(write(&text)?)
 }
 
 async fn all(remote: &Remote) -> anyhow::Result<Vec<WhatsAppDevice>> {

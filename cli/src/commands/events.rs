@@ -1,13 +1,12 @@
 //! `enlace events`.
 
-use std::io::Write as _;
-
 use enlace_contract::events::DeviceEvent;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
 use super::send::word;
 use crate::arguments::{Events, Lines};
+use crate::output::write;
 use crate::remote::Remote;
 
 /// Shows events until the stream ends.
@@ -20,10 +19,7 @@ pub(crate) async fn run(remote: &Remote, options: Events) -> anyhow::Result<()> 
             Lines::Json => serde_json::to_string(&event)?,
             Lines::Text => line(&event, Timestamp::now()),
         };
-        // Each line at once: somebody may read it through a pipe.
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{line}")?;
-        out.flush()?;
+        write(&format!("{line}\n"))?;
     }
     anyhow::bail!("the stream of events ended: the device stopped")
 }

@@ -39,7 +39,7 @@ pub(crate) async fn run(api: Api, command: Command) -> anyhow::Result<()> {
         }
         Command::Delete(options) => {
             remote.command(Method::DELETE, &Remote::device(&options.name, "")).await?;
-            eprintln!("{} deleted", options.name);
+            eprintln!("{} is deleted", options.name);
             Ok(())
         }
         Command::Standalone(_) => unreachable!("main starts it"),

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::bail;
 use enlace_contract::events::DeviceEvent;
-use enlace_contract::state::{DeviceState, PairRequest, Phase};
+use enlace_contract::name::DeviceKey;
+use enlace_contract::state::{DeviceState, PairRequest, Phase, Reason};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
 use super::TimedOut;
 use crate::arguments::Wait;
-use crate::remote::Remote;
+use crate::remote::{Refused, Remote};
 
 /// How long to rest before a broken stream is opened again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -39,34 +40,36 @@ enum Progress {
 /// Shows the codes of a device until it is linked.
 pub(crate) async fn follow(remote: &Remote, options: Wait, start: Start) -> anyhow::Result<()> {
     let Wait { name, timeout } = options;
-    let asked = match start {
-        Start::AsItIs => None,
-        Start::Ask => {
-            let at = Timestamp::now();
-            let request = PairRequest { requested_at: Some(at) };
-            let _: serde_json::Value = remote.post(&Remote::device(&name, "/pair"), &request).await?;
-            Some(at)
-        }
-    };
     let following = async {
+        let asked = match start {
+            Start::AsItIs => None,
+            Start::Ask => ask(remote, &name).await?,
+        };
         let mut screen = Screen::default();
+        let mut heard = false;
         loop {
-            let mut events = remote.events(&name, None).await?;
-            while let Some(Ok(event)) = events.next().await {
-                let DeviceEvent::State(state) = event else { continue };
-                if asked.is_some_and(|asked| state.observed_pair_request.is_none_or(|seen| seen < asked)) {
-                    // The request is still on its way.
-                    continue;
-                }
-                screen.show(&state)?;
-                match progress(&state) {
-                    Progress::Waiting => {}
-                    Progress::Linked => {
-                        let number = state.account.map(|account| account.phone_number.to_string());
-                        eprintln!("{name} is linked to {}", number.as_deref().unwrap_or("a phone"));
-                        return Ok(());
+            match remote.events(&name, None).await {
+                Err(error) if heard && broke_off(&error) => {}
+                Err(error) => starting_or(error, &name)?,
+                Ok(mut events) => {
+                    while let Some(Ok(event)) = events.next().await {
+                        let DeviceEvent::State(state) = event else { continue };
+                        heard = true;
+                        if asked.is_some_and(|asked| state.observed_pair_request < Some(asked)) {
+                            // The request is still on its way.
+                            continue;
+                        }
+                        screen.show(&state)?;
+                        match progress(&name, &state) {
+                            Progress::Waiting => {}
+                            Progress::Linked => {
+                                let number = state.account.map(|account| account.phone_number.to_string());
+                                eprintln!("{name} is linked to {}", number.as_deref().unwrap_or("a phone"));
+                                return Ok(());
+                            }
+                            Progress::Resting(why) => bail!(why),
+                        }
                     }
-                    Progress::Resting(why) => bail!("{name}: {why}"),
                 }
             }
             // The device restarts, or the connection broke: the next snapshot tells everything.
@@ -79,11 +82,44 @@ pub(crate) async fn follow(remote: &Remote, options: Wait, start: Start) -> anyh
     }
 }
 
-fn progress(state: &DeviceState) -> Progress {
+/// Asks for codes; the time of the request, by the server's clock, when the device has heeded it.
+async fn ask(remote: &Remote, name: &DeviceKey) -> anyhow::Result<Option<Timestamp>> {
+    loop {
+        let request = PairRequest::default();
+        let answer = remote.post::<DeviceState>(&Remote::device(name, "/pair"), &request).await;
+        match answer {
+            Ok(state) => return Ok(state.observed_pair_request),
+            Err(error) => starting_or(error, name)?,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Whether the API went away, as it does when it is restarted.
+fn broke_off(error: &anyhow::Error) -> bool {
+    let closing = |refused: &Refused| refused.problem.reason == "Unavailable";
+    error.is::<reqwest::Error>() || error.downcast_ref().is_some_and(closing)
+}
+
+/// Fine while the device only starts; otherwise the error, in the words of the command line.
+fn starting_or(error: anyhow::Error, name: &DeviceKey) -> anyhow::Result<()> {
+    let away = error.downcast_ref::<Refused>().filter(|refused| refused.problem.reason == "DeviceAway");
+    match away.map(|refused| refused.problem.phase) {
+        Some(Some(Phase::PairingExpired)) => {
+            bail!(resting(name, Phase::PairingExpired, "it was not linked in time"))
+        }
+        Some(Some(phase)) if phase == Phase::Suspended || phase.is_final() => Err(error),
+        Some(_) => Ok(()),
+        None => Err(error),
+    }
+}
+
+fn progress(name: &DeviceKey, state: &DeviceState) -> Progress {
     if state.phase == Phase::Connected {
         return Progress::Linked;
     }
-    if !state.phase.is_final() && state.phase != Phase::Disconnected {
+    let stopping = state.reason == Some(Reason::Stopping);
+    if stopping || !state.phase.is_final() && state.phase != Phase::Disconnected {
         return Progress::Waiting;
     }
     let why = match (&state.message, state.reason) {
@@ -91,7 +127,11 @@ fn progress(state: &DeviceState) -> Progress {
         (None, Some(reason)) => reason.to_string(),
         (None, None) => "no reason is known".to_owned(),
     };
-    Progress::Resting(format!("it is {} ({why}); `enlace pair` asks for new codes", state.phase))
+    Progress::Resting(resting(name, state.phase, &why))
+}
+
+fn resting(name: &DeviceKey, phase: Phase, why: &str) -> String {
+    format!("{name} is {phase} ({why}); `enlace pair {name}` asks for new codes")
 }
 
 /// The terminal, with the code that is shown.
@@ -137,6 +177,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_a_link_or_where_no_code_will_come() {
+        let name: DeviceKey = "billing".parse().unwrap();
         let state = |phase| DeviceState { phase, ..DeviceState::default() };
         for phase in [
             Phase::Pending,
@@ -145,11 +186,11 @@ mod tests {
             Phase::Reconnecting,
             Phase::PasskeyRequired,
         ] {
-            assert_eq!(progress(&state(phase)), Progress::Waiting, "{phase}");
+            assert_eq!(progress(&name, &state(phase)), Progress::Waiting, "{phase}");
         }
-        assert_eq!(progress(&state(Phase::Connected)), Progress::Linked);
+        assert_eq!(progress(&name, &state(Phase::Connected)), Progress::Linked);
         for phase in [Phase::Disconnected, Phase::LoggedOut, Phase::Banned, Phase::Conflict] {
-            let Progress::Resting(why) = progress(&state(phase)) else { panic!("{phase}") };
+            let Progress::Resting(why) = progress(&name, &state(phase)) else { panic!("{phase}") };
             assert!(why.contains(&phase.to_string()) && why.contains("enlace pair"), "{why}");
         }
     }

@@ -8,7 +8,7 @@ use enlace_contract::duration::Period;
 use enlace_contract::messages::{Base64, Content, Media, Message, MessageState, SendMessage};
 
 use crate::arguments::Send;
-use crate::output::{Format, structured};
+use crate::output::{Format, structured, write};
 use crate::remote::Remote;
 
 /// Stores a message and shows it; with patience, waits for it to be sent.
@@ -25,11 +25,11 @@ pub(crate) async fn run(remote: &Remote, options: Send) -> anyhow::Result<()> {
         idempotency_key.iter().map(|key| ("idempotency-key", key.as_str())).collect();
     let patience = wait.map_or(Duration::ZERO, Period::get);
     let stored: Message = remote.post_patiently(&path, &message, &headers, patience).await?;
-    match (structured(output, &stored)?, output) {
-        (Some(text), _) => print!("{text}"),
-        (None, Format::Name) => println!("{}", stored.id),
-        (None, _) => println!("{} {} to {}", stored.id, word(stored.state), stored.to),
-    }
+    write(&match (structured(output, &stored)?, output) {
+        (Some(text), _) => text,
+        (None, Format::Name) => format!("{}\n", stored.id),
+        (None, _) => format!("{} {} to {}\n", stored.id, word(stored.state), stored.to),
+    })?;
     if stored.state == MessageState::Failed {
         let why = stored.error.map_or_else(|| "no reason is known".to_owned(), |error| error.message);
         bail!("the message was not sent: {why}");

@@ -30,27 +30,25 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     let endpoints = Endpoints::from_environment()?;
     let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
     // What can fail for a reason outside comes first: nothing runs until everything is there.
-    if !dir.is_dir() {
-        bail!("{} is not a folder: name the one with the manifests", dir.display());
-    }
+    readable_folder(&dir)?;
     let stop = asked_to_stop()?;
     let listener = bind(listen).await?;
     private_directory(&data_dir)?;
     let database = Database::open(&data_dir.join("enlace.db"))
         .await
         .with_context(|| format!("the database in {} cannot be opened", data_dir.display()))?;
-    let administrator = bootstrap_admin(&database).await?;
-    local_token(&database, &data_dir.join(TOKEN_FILE)).await?;
-    let host = Arc::new(InProcess::new(endpoints));
-    let directory = FolderDirectory::open(&dir, host, &data_dir).await?;
-
-    if let Some(administrator) = administrator {
+    if let Some(administrator) = bootstrap_admin(&database).await? {
+        // At once: if something below fails, nobody would ever see it.
         println!("The first administrator is {:?} with the password", administrator.user());
         println!();
         println!("    {}", administrator.expose());
         println!();
         println!("It is shown this once.");
     }
+    local_token(&database, &data_dir.join(TOKEN_FILE)).await?;
+    let host = Arc::new(InProcess::new(endpoints));
+    let directory = FolderDirectory::open(&dir, host, &data_dir).await?;
+
     for error in directory.file_errors() {
         eprintln!("enlace: {}", told(&error));
     }
@@ -75,6 +73,18 @@ fn log_to_stderr() {
         .unwrap_or_else(|_| EnvFilter::new("info,whatsapp_rust=warn,wacore=warn,sqlx=warn"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+fn readable_folder(dir: &Path) -> anyhow::Result<()> {
+    use std::io::ErrorKind;
+    let problem = match std::fs::read_dir(dir).err().map(|error| error.kind()) {
+        None => return Ok(()),
+        Some(ErrorKind::NotFound) => "does not exist",
+        Some(ErrorKind::NotADirectory) => "is not a folder",
+        Some(ErrorKind::PermissionDenied) => "may not be read by this user",
+        Some(_) => "cannot be read",
+    };
+    bail!("{} {problem}: name the folder with the manifests", dir.display())
 }
 
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -1,0 +1,123 @@
+//! The folder of manifests, while it runs.
+
+use serde_json::json;
+
+use crate::world::{CUSTOMER, NUMBER, SECOND, World, manifest};
+
+#[tokio::test]
+async fn a_file_that_is_added_starts_its_device() {
+    let world = World::new().await;
+    let enlace = world.start().await;
+    assert_eq!(enlace.run(&["get", "devices"]).await.stderr, "No devices.\n");
+    world.write("billing.yaml", &manifest("billing", json!({})));
+    enlace.link("billing", NUMBER).await;
+    enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn settings_that_change_are_followed_without_reconnecting() {
+    let world = World::with_billing().await;
+    let enlace = world.start().await;
+    enlace.link("billing", NUMBER).await;
+    let logins = world.logins(NUMBER).await;
+    let settings = json!({ "displayName": "Billing desk", "sending": { "interval": "1h" } });
+    world.write("billing.yaml", &manifest("billing", settings));
+    enlace.until("billing", |device| (device?["status"]["observedGeneration"] == 2).then_some(())).await;
+    // The first is due at once, the second in an hour.
+    enlace.send_text("billing", CUSTOMER, "first").await;
+    let second = ["send", "billing", "--to", CUSTOMER, "--text", "second", "--wait", "1s"];
+    assert_eq!(enlace.json(&second).await["state"], "queued", "the new interval holds");
+
+    world.write("billing.yaml", &manifest("billing", json!({ "displayName": "Billing desk" })));
+    world.phone(CUSTOMER).wait_for_text("second", crate::program::PATIENCE).await.unwrap();
+    assert_eq!(world.logins(NUMBER).await, logins, "one connection all the time");
+    enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_file_that_goes_stops_its_device_and_its_return_needs_no_scan() {
+    let world = World::with_billing().await;
+    let enlace = world.start().await;
+    let linked = enlace.link("billing", NUMBER).await;
+    std::fs::rename(world.file("billing.yaml"), world.path("elsewhere.yaml")).unwrap();
+    enlace.until_gone("billing").await;
+    assert!(enlace.run(&["get", "devices", "billing"]).await.refused().contains("billing"));
+    assert!(world.lists(&linked).await, "its session is kept");
+
+    std::fs::rename(world.path("elsewhere.yaml"), world.file("billing.yaml")).unwrap();
+    let device = enlace.until_phase("billing", "Connected").await;
+    assert_eq!(device["status"]["account"]["jid"], linked.jid);
+    enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_bad_manifest_is_one_line_and_stops_nobody() {
+    let world = World::with_billing().await;
+    world.write("early.yaml", "kind: [");
+    let enlace = world.start().await;
+    enlace.program.stderr.line("early.yaml").await;
+    enlace.link("billing", NUMBER).await;
+    world.write("shop.yaml", &manifest("shop", json!({ "sending": { "intervall": "1s" } })));
+    let line = enlace.program.stderr.line("shop.yaml").await;
+    assert!(line.contains("spec.sending.intervall"), "{line}");
+    // A good one beside it is taken in, whatever the bad ones say.
+    world.write("desk.yaml", &manifest("desk", json!({})));
+    enlace.until_phase("desk", "AwaitingScan").await;
+    enlace.send_text("billing", CUSTOMER, "undisturbed").await;
+    let log = enlace.program.stderr.text();
+    for file in ["early.yaml", "shop.yaml"] {
+        assert_eq!(log.lines().filter(|line| line.contains(file)).count(), 1, "{log}");
+    }
+    enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_second_device_with_the_same_number_never_connects() {
+    let world = World::new().await;
+    world.write("billing.yaml", &manifest("billing", json!({ "phoneNumber": NUMBER })));
+    let enlace = world.start().await;
+    enlace.link("billing", NUMBER).await;
+    // The same number, dialled in another way.
+    world.write("again.yaml", &manifest("again", json!({ "phoneNumber": "5215550000001" })));
+    let device = enlace.until_phase("again", "Failed").await;
+    let accepted = device["status"]["conditions"].as_array().unwrap().iter();
+    let accepted = accepted.clone().find(|condition| condition["type"] == "Accepted").unwrap();
+    assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("DuplicateNumber")));
+    let table = enlace.ok(&["get", "devices"]).await;
+    let row = table.lines().find(|line| line.starts_with("again")).unwrap();
+    assert!(row.contains("DuplicateNumber"), "{table}");
+    let line = enlace.run(&["qr", "again"]).await;
+    assert!(line.refused().contains("default/billing"), "it says who has the number: {line:?}");
+    let server = world.control().server().state().await.unwrap();
+    assert_eq!((server.pairings, server.accounts.iter().map(|a| a.devices.len()).sum::<usize>()), (0, 1));
+    enlace.until_phase("billing", "Connected").await;
+    enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_phone_whose_number_is_anothers_is_unlinked_again() {
+    let world = World::with_billing().await;
+    let enlace = world.start().await;
+    enlace.link("billing", NUMBER).await;
+    world.write("desk.yaml", &manifest("desk", json!({})));
+    let code = enlace.code("desk").await;
+    let linked = world.phone(NUMBER).scan(&code).await.unwrap();
+    let device = enlace.until_phase("desk", "LoggedOut").await;
+    assert!(device.to_string().contains("DuplicateNumber"), "{device}");
+    assert!(!world.lists(&linked).await);
+    enlace.send_text("billing", CUSTOMER, "still the one").await;
+
+    enlace.ok(&["get", "devices", "desk"]).await;
+    let pair = enlace.begin(&["pair", "desk"]);
+    let code = pair.stdout.until("code", |text| crate::eye::codes(text).pop()).await;
+    world.phone(SECOND).scan(&code).await.unwrap();
+    pair.ended().await.ok();
+    enlace.send_text("desk", CUSTOMER, "and another").await;
+    enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
+}

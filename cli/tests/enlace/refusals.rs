@@ -1,0 +1,176 @@
+//! What cannot be done is said in one line that names the thing and what to do.
+
+use std::path::Path;
+
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+use crate::program::{Ended, Program};
+use crate::world::World;
+
+/// `enlace standalone` that does not start.
+async fn standalone(world: &World, arguments: &[&str]) -> Ended {
+    let mut command = world.command(&["standalone", "--listen", "127.0.0.1:0"]);
+    command.args(arguments);
+    Program::start(command).ended().await
+}
+
+#[tokio::test]
+async fn a_port_in_use() {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut command = world.command(&["standalone", "--listen", &address]);
+    command.arg(world.path("devices"));
+    let ended = Program::start(command).ended().await;
+    let line = ended.refused();
+    assert!(line.contains(&address) && line.contains("--listen"), "{line}");
+    assert!(!world.data().exists(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_none() {
+    let world = World::new().await;
+    let missing = world.path("missing");
+    let missing = missing.to_str().unwrap();
+    let ended = standalone(&world, &[missing]).await;
+    assert_eq!(ended.refused(), format!("{missing} does not exist: name the folder with the manifests"));
+
+    let file = world.path("a-file");
+    std::fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    let ended = standalone(&world, &[file]).await;
+    assert_eq!(ended.refused(), format!("{file} is not a folder: name the folder with the manifests"));
+    assert!(!world.data().exists(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn data_that_cannot_be_written() {
+    let world = World::new().await;
+    std::fs::write(world.path("a-file"), "").unwrap();
+    let below = world.path("a-file/data");
+    let folder = world.path("devices");
+    let arguments = [folder.to_str().unwrap(), "--data-dir", below.to_str().unwrap()];
+    let ended = standalone(&world, &arguments).await;
+    let line = ended.refused();
+    assert!(line.contains(below.to_str().unwrap()) && line.contains("--data-dir"), "{line}");
+}
+
+#[tokio::test]
+async fn what_this_user_may_not_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new().await;
+    let permit = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir(world.data()).unwrap();
+    permit(&world.path("."), 0o755);
+    permit(&world.data(), 0o777);
+    let command = || unprivileged(&world);
+    let mut probe = command();
+    let may_start = probe.arg("--version").output().await.is_ok_and(|output| output.status.success());
+    if !may_start {
+        eprintln!("SKIPPED: no user without privileges can start enlace here");
+        return;
+    }
+
+    // A manifest that cannot be read stops nobody.
+    world.write("secret.yaml", "");
+    permit(&world.file("secret.yaml"), 0o000);
+    permit(&world.path("devices"), 0o755);
+    let mut start = command();
+    start.args(["standalone", "--listen", "127.0.0.1:0"]).arg(world.path("devices"));
+    let enlace = world.start_with(start).await;
+    let line = enlace.program.stderr.line("secret.yaml").await;
+    assert!(line.contains("cannot be read"), "{line}");
+    enlace.program.terminate().await;
+
+    permit(&world.path("devices"), 0o000);
+    let mut start = command();
+    start.args(["standalone", "--listen", "127.0.0.1:0"]).arg(world.path("devices"));
+    let ended = Program::start(start).ended().await;
+    permit(&world.path("devices"), 0o755);
+    let line = ended.refused();
+    assert!(line.contains("may not be read by this user"), "{line}");
+}
+
+/// `enlace`, as a user to whom permissions apply: nothing is denied to root.
+fn unprivileged(world: &World) -> Command {
+    let enlace = env!("CARGO_BIN_EXE_enlace");
+    let readable = std::fs::metadata(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let root = std::os::unix::fs::MetadataExt::uid(&readable) == 0 && Path::new("/root").read_dir().is_ok();
+    let mut command = if root {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", enlace]);
+        command
+    } else {
+        Command::new(enlace)
+    };
+    world.prepare(&mut command);
+    command
+}
+
+#[tokio::test]
+async fn an_api_that_is_not_there() {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let ended = world.run(&["get", "devices", "--url", &url, "--token", "a-token"]).await;
+    let line = ended.refused();
+    assert!(line.contains(&url) && line.contains("--url"), "{line}");
+
+    // The simulator answers, but it is no API.
+    let url = format!("http://{}", world.websocket_address());
+    let ended = world.run(&["get", "devices", "--url", &url, "--token", "a-token"]).await;
+    assert!(ended.refused().contains("not Enlace's API"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_caller_without_a_good_token() {
+    let world = World::with_billing().await;
+    let ended = world.run(&["get", "devices"]).await;
+    let line = ended.refused();
+    assert!(line.contains("no token") && line.contains("ENLACE_TOKEN"), "{line}");
+    assert!(line.contains(world.data().to_str().unwrap()), "{line}");
+
+    let enlace = world.start().await;
+    let ended = enlace.run(&["get", "devices", "--token", "enlace_wrong"]).await;
+    let line = ended.refused();
+    assert!(line.contains("token") && line.contains("401"), "{line}");
+    // An empty variable is none.
+    let mut command = enlace.command(&["get", "devices", "-o", "name"]);
+    command.env("ENLACE_TOKEN", "");
+    assert_eq!(Program::start(command).ended().await.ok(), "default/billing\n");
+}
+
+#[tokio::test]
+async fn a_device_that_nobody_declared() {
+    let world = World::new().await;
+    let enlace = world.start().await;
+    for arguments in [
+        ["get", "devices", "nobody"].as_slice(),
+        &["qr", "nobody"],
+        &["pair", "nobody"],
+        &["send", "nobody", "--to", "525550000002", "--text", "hello"],
+        &["events", "nobody"],
+        &["logout", "nobody"],
+        &["delete", "nobody"],
+    ] {
+        let ended = enlace.run(arguments).await;
+        let line = ended.refused();
+        assert!(line.contains("default/nobody"), "{arguments:?}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_none() {
+    let world = World::with_billing().await;
+    let enlace = world.start().await;
+    let ended = enlace.run(&["send", "billing", "--to", "5255", "--text", "too short a number"]).await;
+    assert!(ended.refused().contains("5255"), "{ended:?}");
+    let missing = world.path("missing.pdf");
+    let missing = missing.to_str().unwrap();
+    let ended = enlace.run(&["send", "billing", "--to", "525550000002", "--file", missing]).await;
+    assert!(ended.refused().contains(missing), "{ended:?}");
+}

@@ -1,0 +1,92 @@
+//! `enlace get`, for people and for programs, and what the command says of itself.
+
+use serde_json::{Value, json};
+
+use crate::world::{NUMBER, World, manifest};
+
+#[tokio::test]
+async fn every_form_can_be_read() {
+    let world = World::with_billing().await;
+    world.write("desk.yaml", &manifest("desk", json!({ "suspend": true })));
+    let enlace = world.start().await;
+    enlace.link("billing", NUMBER).await;
+    enlace.until_phase("desk", "Suspended").await;
+
+    assert_eq!(enlace.ok(&["get", "devices", "-o", "name"]).await, "default/billing\ndefault/desk\n");
+    let list = enlace.json(&["get", "devices"]).await;
+    assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("List"), 2));
+    let yaml = enlace.ok(&["get", "wad", "-o", "yaml"]).await;
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap()["items"][0]["metadata"]["name"], "billing");
+
+    let one = enlace.json(&["get", "devices", "billing"]).await;
+    assert_eq!((&one["kind"], &one["status"]["phase"]), (&json!("WhatsAppDevice"), &json!("Connected")));
+    let yaml = enlace.ok(&["get", "device", "default/billing", "-o", "yaml"]).await;
+    let read = serde_saphyr::from_str::<Value>(&yaml).unwrap();
+    assert_eq!(read["metadata"]["uid"], one["metadata"]["uid"]);
+    let table = enlace.ok(&["get", "devices", "desk"]).await;
+    assert_eq!(table.lines().count(), 2);
+    assert!(table.lines().all(|line| line.trim_end() == line), "{table:?}");
+}
+
+#[tokio::test]
+async fn what_get_writes_as_yaml_is_a_manifest_again() {
+    let world = World::with_billing().await;
+    let enlace = world.start().await;
+    enlace.link("billing", NUMBER).await;
+    let one = enlace.ok(&["get", "devices", "billing", "-o", "yaml"]).await;
+    enlace.stop().await;
+
+    let elsewhere = World::new().await;
+    elsewhere.write("copy.yaml", &one);
+    let enlace = elsewhere.start().await;
+    let device = enlace.until_phase("billing", "AwaitingScan").await;
+    assert_eq!(device["spec"]["sending"]["interval"], "0s");
+    assert_eq!(device["status"].get("account"), None, "the status of elsewhere says nothing here");
+    let log = enlace.stop().await.stderr;
+    assert!(!log.contains("copy.yaml"), "{log}");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_error() {
+    let world = World::with_billing().await;
+    let enlace = world.start().await;
+    let mut command = tokio::process::Command::new("sh");
+    world.prepare(&mut command);
+    let enough = format!("{} events billing -o json | head -n 1", env!("CARGO_BIN_EXE_enlace"));
+    command.args(["-c", &enough]).env("ENLACE_URL", &enlace.url);
+    let events = crate::program::Program::start(command);
+    events.stdout.line("state").await;
+    // The next event finds nobody.
+    enlace.code("billing").await;
+    enlace.link("billing", NUMBER).await;
+    assert_eq!(events.ended().await.stderr, "");
+}
+
+#[tokio::test]
+async fn the_version_tells_whom_it_trusts() {
+    let world = World::new().await;
+    let version = world.run(&["--version"]).await.ok();
+    let number = env!("CARGO_PKG_VERSION");
+    assert_eq!(version, format!("enlace {number} (trusts simulator (not for production))\n"));
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_ends_with_2() {
+    let world = World::new().await;
+    for arguments in [
+        ["frobnicate"].as_slice(),
+        &["get"],
+        &["get", "pods"],
+        &["get", "devices", "Not_A_Name"],
+        &["get", "devices", "--url", "localhost:3000"],
+        &["send", "billing", "--text", "to whom?"],
+        &["send", "billing", "--to", "525550000002"],
+        &["qr", "billing", "--timeout", "soon"],
+        &["standalone"],
+        &["standalone", "devices", "--listen", "everywhere"],
+    ] {
+        let ended = world.run(arguments).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.starts_with("error: "), "{arguments:?}: {ended:?}");
+    }
+}
