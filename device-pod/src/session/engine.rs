@@ -157,7 +157,12 @@ impl Engine {
             )
             .skip_history_sync()
             .with_inbound_durability_hook(journal)
-            .with_event_handler(Tap { generation, reports: reports.clone(), acks, receipts });
+            .with_event_handler(Tap {
+                generation,
+                reports: reports.clone(),
+                acks,
+                receipts: receipts.downgrade(),
+            });
         if !linked
             && config.pairing.method == PairingMethod::PairingCode
             && let Some(number) = &config.phone_number
@@ -260,7 +265,8 @@ struct Tap {
     generation: u64,
     reports: mpsc::UnboundedSender<Report>,
     acks: Acks,
-    receipts: mpsc::Sender<Receipt>,
+    /// Weak: the client's clock of codes keeps this handler for a minute after the client has ended, and must not keep the device.
+    receipts: mpsc::WeakSender<Receipt>,
 }
 
 impl Tap {
@@ -274,7 +280,8 @@ impl Tap {
             // Whoever received it had it from the server.
             self.acks.settle(id, AckResult::Accepted);
         }
-        if self.receipts.try_send(Receipt { ids: ids.to_vec(), state }).is_err() {
+        let Some(receipts) = self.receipts.upgrade() else { return };
+        if receipts.try_send(Receipt { ids: ids.to_vec(), state }).is_err() {
             metrics::counter!("enlace_device_receipts_dropped_total").increment(1);
         }
     }
