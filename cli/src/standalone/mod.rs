@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use enlace_api::auth::{bootstrap_admin, local_token};
 use enlace_api::database::Database;
-use enlace_api::directory::{FileError, FolderDirectory};
+use enlace_api::directory::FolderDirectory;
 use enlace_api::http::{App, Settings};
 use enlace_device_pod::endpoints::Endpoints;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -49,15 +49,11 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     let host = Arc::new(InProcess::new(endpoints));
     let directory = FolderDirectory::open(&dir, host, &data_dir).await?;
 
-    for error in directory.file_errors() {
-        eprintln!("enlace: {}", told(&error));
-    }
     println!("Devices come from {}, data is in {}.", dir.display(), data_dir.display());
     if cfg!(feature = "simulator-trust") {
         println!("This build trusts a simulated WhatsApp: do not link a real phone with it.");
     }
     println!("Enlace listens on http://{}", listener.local_addr()?);
-    tell_file_errors(directory.clone());
 
     let settings = Settings { metrics: Some(recorder), ..Settings::default() };
     let app = App::new(Arc::new(directory.clone()), database.clone(), settings);
@@ -69,8 +65,9 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("ENLACE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,whatsapp_rust=warn,wacore=warn,sqlx=warn"));
+    let wanted = std::env::var("ENLACE_LOG").unwrap_or_else(|_| "info".to_owned());
+    // The engine's own log has codes and messages in it from `debug` on: a level for all does not mean it, only its name does.
+    let filter = EnvFilter::new(format!("whatsapp_rust=warn,wacore=warn,Client=warn,sqlx=warn,{wanted}"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }
@@ -111,20 +108,6 @@ fn private_directory(directory: &Path) -> anyhow::Result<()> {
     builder.create(directory).with_context(|| {
         format!("the data directory {} cannot be made; choose another with --data-dir", directory.display())
     })
-}
-
-fn tell_file_errors(mut directory: FolderDirectory) {
-    tokio::spawn(async move {
-        while let Some(errors) = directory.file_errors_changed().await {
-            for error in errors {
-                eprintln!("enlace: {}", told(&error));
-            }
-        }
-    });
-}
-
-fn told(error: &FileError) -> String {
-    error.message.clone()
 }
 
 /// Resolves when the process is asked to end.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{CUSTOMER, NUMBER, SECOND, World, manifest};
+use crate::world::{CUSTOMER, NUMBER, SECOND, World, condition, manifest};
 
 #[tokio::test]
 async fn a_file_that_is_added_starts_its_device() {
@@ -84,8 +84,7 @@ async fn a_second_device_with_the_same_number_never_connects() {
     // The same number, dialled in another way.
     world.write("again.yaml", &manifest("again", json!({ "phoneNumber": "5215550000001" })));
     let device = enlace.until_phase("again", "Failed").await;
-    let accepted = device["status"]["conditions"].as_array().unwrap().iter();
-    let accepted = accepted.clone().find(|condition| condition["type"] == "Accepted").unwrap();
+    let accepted = condition(&device, "Accepted");
     assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("DuplicateNumber")));
     let table = enlace.ok(&["get", "devices"]).await;
     let row = table.lines().find(|line| line.starts_with("again")).unwrap();

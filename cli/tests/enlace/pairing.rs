@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::eye::codes;
 use crate::relay::Relay;
-use crate::world::{NUMBER, World, manifest};
+use crate::world::{NUMBER, World, condition, manifest};
 
 #[tokio::test]
 async fn qr_follows_the_codes_and_the_newest_links() {
@@ -117,7 +117,8 @@ async fn logout_unlinks_at_whatsapp_and_keeps_the_declaration() {
     let ended = enlace.run(&["logout", "billing"]).await;
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let device = enlace.until_phase("billing", "LoggedOut").await;
-    assert_eq!(device["status"].get("account"), None, "{device}");
+    let paired = condition(&device, "Paired");
+    assert_eq!((&paired["status"], &paired["reason"]), (&json!("False"), &json!("LoggedOutByRequest")));
     assert!(!world.lists(&linked).await);
     // It stays so over a restart.
     enlace.stop().await;

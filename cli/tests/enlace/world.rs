@@ -133,3 +133,9 @@ pub(crate) fn manifest(name: &str, settings: Value) -> String {
     // JSON is YAML.
     serde_json::to_string_pretty(&manifest).unwrap()
 }
+
+/// A condition of a device.
+pub(crate) fn condition<'a>(device: &'a Value, kind: &str) -> &'a Value {
+    let conditions = device["status"]["conditions"].as_array().unwrap();
+    conditions.iter().find(|condition| condition["type"] == kind).unwrap()
+}
