@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use eventsource_stream::Eventsource as _;
+use eventsource_stream::{EventStreamError, Eventsource as _};
 use futures::stream::{BoxStream, StreamExt as _};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -178,6 +178,7 @@ impl DeviceClient {
         let response = accepted(response).await?;
         let events = until_silent(response.into_body()).eventsource().filter_map(async |event| match event {
             Ok(event) => DeviceEvent::parse(&event.event, &event.data).map_err(unreadable).transpose(),
+            Err(EventStreamError::Transport(error)) => Some(Err(error)),
             Err(error) => Some(Err(unreadable(error))),
         });
         Ok(events.boxed())

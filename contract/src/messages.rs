@@ -185,7 +185,7 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageError {
-    /// A word a program can compare: `NotOnWhatsApp`, `RefusedByWhatsApp`, `UploadFailed`, `NotSent`.
+    /// A word a program can compare: `NotOnWhatsApp`, `RefusedByWhatsApp`, `NotSent`, `Unreadable`.
     pub reason: String,
     /// The same for a person.
     pub message: String,

@@ -113,8 +113,6 @@ pub enum Reason {
     HandshakeFailed,
     /// WhatsApp closed the connection with an error that passes (503, 500).
     ServiceUnavailable,
-    /// WhatsApp asked to slow down (429).
-    RateLimited,
     /// Another client took the session over.
     Replaced,
     /// The linked device was removed on the phone.

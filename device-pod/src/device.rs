@@ -9,6 +9,8 @@ use enlace_contract::config::DeviceConfig;
 use enlace_contract::state::DeviceState;
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,12 +26,13 @@ use crate::volume::{Volume, VolumeError};
 const COMMANDS: usize = 64;
 /// Changes of messages that a reader may be behind.
 const CHANGES: usize = 1_024;
-/// How long a device may take to stop: Kubernetes gives 30 s before it kills, people expect less.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a device may take to stop; whoever serves it has the rest of ten seconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// How often what is too old is removed.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// A running device: a session and what belongs to it. Dropping it without [`Device::stop`] is a crash, which loses nothing.
+/// A running device: a session and what belongs to it. Dropping it without [`Device::stop`] cuts it off, which loses
+/// nothing that was accepted.
 pub struct Device {
     commands: mpsc::Sender<Command>,
     config: watch::Sender<DeviceConfig>,
@@ -37,6 +40,7 @@ pub struct Device {
     shared: Shared,
     store: Store,
     stop: CancellationToken,
+    session: AbortHandle,
     tasks: TaskTracker,
 }
 
@@ -76,6 +80,7 @@ impl Device {
         let acks = Acks::default();
         let state = watch::Sender::new(machine.state.clone());
         let (link, online) = (watch::Sender::new(None), watch::Sender::new(None));
+        let beat = watch::Sender::new(Instant::now());
         let config = watch::Sender::new(config);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -87,6 +92,7 @@ impl Device {
             state: state.subscribe(),
             newest: newest.subscribe(),
             online: online.subscribe(),
+            beat: beat.subscribe(),
             changes: changes.clone(),
             queued: Arc::clone(&queued),
         };
@@ -113,13 +119,14 @@ impl Device {
             state,
             link,
             online,
+            beat,
         };
-        tasks.spawn(supervisor.run(requests));
+        let session = tasks.spawn(supervisor.run(requests)).abort_handle();
         tasks.spawn(sender.run());
         tasks.spawn(sending::record_receipts(store.clone(), receipt_queue, changes));
         tasks.spawn(prune(store.clone(), stop.clone()));
         tasks.close();
-        Ok(Self { commands, config, state: receiver, shared, store, stop, tasks })
+        Ok(Self { commands, config, state: receiver, shared, store, stop, session, tasks })
     }
 
     /// The HTTP interface without access control, for callers in this process.
@@ -144,20 +151,17 @@ impl Device {
         let _ = self.commands.send(Command::Configure(config)).await;
     }
 
-    /// Stops: the connection is closed, what is buffered is written, within ten seconds.
+    /// Stops: the connection is closed, what is buffered is written, within eight seconds. When this returns, nothing speaks to WhatsApp.
     pub async fn stop(self) {
-        let Self { commands, store, stop, tasks, config: _, state: _, shared } = self;
-        drop(shared);
         let stopping = async {
-            stop.cancel();
+            self.stop.cancel();
             let (done, stopped) = oneshot::channel();
-            if commands.send(Command::Stop(done)).await.is_ok() {
+            if self.commands.send(Command::Stop(done)).await.is_ok() {
                 // The session answers by ending, too.
                 let _ = stopped.await;
             }
-            drop(commands);
-            tasks.wait().await;
-            store.close().await;
+            self.tasks.wait().await;
+            self.store.close().await;
         };
         if tokio::time::timeout(STOP_TIMEOUT, stopping).await.is_err() {
             tracing::warn!(
@@ -165,6 +169,14 @@ impl Device {
                 "the device took too long to stop; nothing accepted is lost"
             );
         }
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        // Its client is cut off from WhatsApp as it goes, if it is still there.
+        self.session.abort();
     }
 }
 

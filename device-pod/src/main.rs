@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use enlace_contract::config::DeviceConfig;
 use enlace_device_pod::endpoints::Endpoints;
-use enlace_device_pod::{Device, TRUST, server};
+use enlace_device_pod::{Device, LOG, TRUST, server};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,9 @@ use tracing_subscriber::EnvFilter;
 
 /// How often the configuration file is looked at: a ConfigMap reaches a pod within a minute or so anyway.
 const CONFIG_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long open requests may take when the device has stopped; with the device's own limit, ten seconds in all.
+const SERVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One linked WhatsApp number.
 #[derive(Parser)]
@@ -48,8 +51,8 @@ fn main() -> ExitCode {
         println!("device-pod {} (trusts {TRUST})", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    let filter = EnvFilter::try_from_env("ENLACE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,whatsapp_rust=warn,wacore=warn,sqlx=warn"));
+    let wanted = std::env::var("ENLACE_LOG").unwrap_or_else(|_| "device_pod=info".into());
+    let filter = EnvFilter::new(format!("{LOG},{wanted}"));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
@@ -97,7 +100,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     stop.cancel();
     // Event streams end with the device, so that the server can end.
     device.stop().await;
-    if tokio::time::timeout(Duration::from_secs(2), serving).await.is_err() {
+    if tokio::time::timeout(SERVE_TIMEOUT, serving).await.is_err() {
         tracing::debug!("a connection was cut at the end");
     }
     Ok(())

@@ -14,6 +14,7 @@ use enlace_api::auth::{bootstrap_admin, local_token};
 use enlace_api::database::Database;
 use enlace_api::directory::FolderDirectory;
 use enlace_api::http::{App, Settings};
+use enlace_device_pod::LOG;
 use enlace_device_pod::endpoints::Endpoints;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
@@ -65,9 +66,9 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr() {
-    let wanted = std::env::var("ENLACE_LOG").unwrap_or_else(|_| "info".to_owned());
-    // The engine's own log has codes and messages in it from `debug` on: a level for all does not mean it, only its name does.
-    let filter = EnvFilter::new(format!("whatsapp_rust=warn,wacore=warn,Client=warn,sqlx=warn,{wanted}"));
+    // A level for all, which somebody may ask for, opens the engine's own log as well: that one has codes and messages in it.
+    let wanted = std::env::var("ENLACE_LOG").unwrap_or_else(|_| "enlace=info,enlace_api=info".to_owned());
+    let filter = EnvFilter::new(format!("{LOG},{wanted}"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }
@@ -86,16 +87,15 @@ fn readable_folder(dir: &Path) -> anyhow::Result<()> {
 
 async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(listen).await.map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "another program listens there; choose another port with --listen"
-            }
+        let why = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+            std::io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
             std::io::ErrorKind::PermissionDenied => {
-                "this user may not; choose a port of 1024 or above with --listen"
+                "this user may not; ports from 1024 on are free to all".to_owned()
             }
-            _ => "choose another address with --listen",
+            _ => error.to_string(),
         };
-        anyhow::anyhow!("cannot listen on {listen}: {hint}")
+        anyhow::anyhow!("cannot listen on {listen}: {why}; choose another with --listen")
     })
 }
 

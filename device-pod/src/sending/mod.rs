@@ -29,8 +29,10 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 const SEND_TIMEOUT: Duration = Duration::from_secs(360);
 /// How long to rest after an attempt that failed for a reason that may pass.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// How many attempts a message has while the connection stands. An attempt that a lost connection ended does not count.
+/// How many attempts a message has while the connection stands.
 const MAX_ATTEMPTS: u32 = 5;
+/// How many attempts in a row a lost connection may end: WhatsApp may be ending it because of the message.
+const MAX_INTERRUPTIONS: u32 = 20;
 
 /// What the sender is made of.
 pub(crate) struct Sender {
@@ -55,6 +57,42 @@ enum Outcome {
     Unlinked,
 }
 
+/// What was tried with the message whose turn it is.
+#[derive(Default)]
+struct Attempts {
+    id: String,
+    failed: u32,
+    interrupted: u32,
+}
+
+impl Attempts {
+    /// The outcome of another attempt, which is final when there were too many.
+    fn count(&mut self, id: &str, outcome: Outcome) -> Outcome {
+        if self.id != id {
+            *self = Self { id: id.to_owned(), ..Self::default() };
+        }
+        let given_up = |message: String| Outcome::Failed(MessageError { reason: "NotSent".into(), message });
+        match &outcome {
+            Outcome::Later(why) => {
+                self.failed += 1;
+                if self.failed >= MAX_ATTEMPTS {
+                    return given_up(format!("given up after {MAX_ATTEMPTS} attempts; the last one: {why}"));
+                }
+            }
+            Outcome::Unlinked => {
+                self.interrupted += 1;
+                if self.interrupted >= MAX_INTERRUPTIONS {
+                    return given_up(format!(
+                        "given up: the connection ended in {MAX_INTERRUPTIONS} attempts in a row"
+                    ));
+                }
+            }
+            Outcome::Accepted | Outcome::Failed(_) => {}
+        }
+        outcome
+    }
+}
+
 impl Sender {
     /// Sends until told to stop. A message that is being sent then stays in the outbox.
     pub(crate) async fn run(mut self) {
@@ -66,7 +104,7 @@ impl Sender {
     async fn send_all(&mut self) {
         let mut recipients = Recipients::default();
         let mut last_sent: Option<Instant> = None;
-        let mut attempts: (String, u32) = (String::new(), 0);
+        let mut attempts = Attempts::default();
         loop {
             let Some(client) = self.linked().await else { return };
             if !self.pace(last_sent).await {
@@ -81,19 +119,9 @@ impl Sender {
                     continue;
                 }
             };
-            if attempts.0 != due.id {
-                attempts = (due.id.clone(), 0);
-            }
             let id = due.id.clone();
             let started = Instant::now();
-            let mut outcome = self.attempt(&client, due, &mut recipients).await;
-            if let Outcome::Later(why) = &outcome {
-                attempts.1 += 1;
-                if attempts.1 >= MAX_ATTEMPTS {
-                    let message = format!("given up after {MAX_ATTEMPTS} attempts; the last one: {why}");
-                    outcome = Outcome::Failed(MessageError { reason: "NotSent".into(), message });
-                }
-            }
+            let outcome = attempts.count(&id, self.attempt(&client, due, &mut recipients).await);
             last_sent = Some(Instant::now());
             metrics::histogram!("enlace_device_send_duration_seconds")
                 .record(started.elapsed().as_secs_f64());
@@ -118,7 +146,7 @@ impl Sender {
         let Some(due_at) = last_sent.map(|last| last + interval) else { return true };
         tokio::select! {
             () = tokio::time::sleep_until(due_at) => true,
-            _ = self.config.changed() => false,
+            Ok(()) = self.config.changed() => false,
             _ = self.link.wait_for(Option::is_none) => false,
         }
     }
@@ -194,11 +222,16 @@ impl Sender {
         let (result, changed) = match outcome {
             Outcome::Accepted => ("sent", self.store.advance(id, MessageState::Sent, now).await?),
             Outcome::Failed(error) => {
-                tracing::warn!(message = id, reason = error.reason, "message {id} failed: {}", error.reason);
+                tracing::warn!(
+                    message_id = id,
+                    reason = error.reason,
+                    "message {id} failed: {}",
+                    error.reason
+                );
                 ("failed", self.store.fail(id, &error, now).await?)
             }
             Outcome::Later(why) => {
-                tracing::warn!(message = id, why, "message {id} waits for another attempt");
+                tracing::warn!(message_id = id, why, "message {id} waits for another attempt");
                 ("retried", self.store.requeue(id, now).await?)
             }
             Outcome::Unlinked => ("interrupted", self.store.requeue(id, now).await?),

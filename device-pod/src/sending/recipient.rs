@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use enlace_contract::number::PhoneNumber;
-use whatsapp_rust::anyhow::{self, anyhow};
+use whatsapp_rust::anyhow::{self, anyhow, bail};
 use whatsapp_rust::client::Client;
 use whatsapp_rust::{Jid, Server};
 
@@ -69,7 +69,13 @@ impl Recipients {
             return Ok(Some(jid.clone()));
         }
         let answer = client.contacts().is_on_whatsapp(&[Jid::pn(number.as_str())]).await?;
-        let Some(result) = answer.into_iter().find(|result| result.is_registered) else { return Ok(None) };
+        let Some(result) = answer.into_iter().next() else { bail!("WhatsApp said nothing of the number") };
+        if let Some(error) = result.contact_error {
+            bail!("WhatsApp could not look the number up: {error:?}");
+        }
+        if !result.is_registered {
+            return Ok(None);
+        }
         let jid = result.pn_jid.unwrap_or(result.jid).to_non_ad();
         if self.found.len() >= REMEMBERED {
             self.found.clear();

@@ -28,16 +28,16 @@ impl Guard {
             .and_then(|value| value.strip_prefix("Bearer "));
         let Some(token) = token else { return false };
         let config = self.config.borrow();
-        match TokenVerifier::new(&config.uid, &config.token_keys) {
+        config.token_keys.iter().any(|key| match TokenVerifier::new(&config.uid, std::slice::from_ref(key)) {
             Ok(verifier) => verifier.verify(token.trim()).is_ok(),
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "a token key of the configuration cannot be read"
+                    "a token key of the configuration cannot be read; the others count"
                 );
                 false
             }
-        }
+        })
     }
 }
 

@@ -50,7 +50,9 @@ pub(super) async fn stream(
     let mut state = shared.state.clone();
     state.mark_changed();
     let mut newest = shared.newest.clone();
-    let position = after.unwrap_or_else(|| *newest.borrow_and_update());
+    let last = *newest.borrow_and_update();
+    // A position beyond the newest record is another journal's (a volume that was made anew): what comes now must not be skipped.
+    let position = after.map_or(last, |after| after.min(last));
     newest.mark_changed();
     let reader = Reader {
         state: Some(state),

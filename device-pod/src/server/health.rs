@@ -11,22 +11,17 @@ use enlace_contract::problem::Problem;
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::{Shared, ask, store_failed};
-use crate::session::Command;
+use super::{Shared, store_failed};
 
-/// How long the supervisor may be busy with one thing: ending a client and unlinking have 8 s each.
-const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the session's loop may be busy with one thing: unlinking, ending a client and a busy database have their own limits below this.
+const LIVE: Duration = Duration::from_secs(60);
 
-/// `GET /livez`: the session's loop runs.
+/// `GET /livez`: the session's loop came round lately.
 pub(super) async fn live(State(shared): State<Shared>) -> Result<&'static str, Problem> {
-    match tokio::time::timeout(LIVE_TIMEOUT, ask(&shared, Command::Ping)).await {
-        Ok(answer) => answer.map(|()| "ok\n"),
-        Err(_) => Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "NotAlive",
-            "the session's loop does not answer",
-        )),
+    if shared.beat.borrow().elapsed() < LIVE {
+        return Ok("ok\n");
     }
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "NotAlive", "the session's loop does not come round"))
 }
 
 /// `GET /readyz`: the server answers and the database does.

@@ -26,6 +26,7 @@ use enlace_contract::messages::MAX_MESSAGE_BODY;
 use enlace_contract::problem::Problem;
 use http::StatusCode;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use whatsapp_rust::client::Client;
 
 use crate::session::Command;
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Receiver<DeviceState>,
     pub(crate) newest: watch::Receiver<i64>,
     pub(crate) online: watch::Receiver<Option<Arc<Client>>>,
+    pub(crate) beat: watch::Receiver<Instant>,
     pub(crate) changes: broadcast::Sender<Message>,
     pub(crate) queued: Arc<Notify>,
 }

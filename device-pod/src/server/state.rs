@@ -10,7 +10,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::{Json, Shared, ask};
-use crate::session::Command;
+use crate::session::{Command, plausible};
 
 /// `GET /v1/status`.
 pub(super) async fn status(State(shared): State<Shared>) -> Answer<DeviceState> {
@@ -32,6 +32,10 @@ pub(super) async fn pair(
         })?
     };
     let at = request.requested_at.unwrap_or_else(Timestamp::now);
+    if !plausible(&at) {
+        let detail = "requestedAt must not be in the future: leave it out, or check the caller's clock";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidTime", detail));
+    }
     Ok(Answer(ask(&shared, |reply| Command::Pair(at, reply)).await?))
 }
 
@@ -49,7 +53,7 @@ pub(super) async fn claim(
         ));
     }
     let state = ask(&shared, |reply| Command::Claim(number, granted, reply)).await?;
-    if granted && state.claim != ClaimState::Granted {
+    if granted != (state.claim == ClaimState::Granted) {
         return Err(Problem::new(
             StatusCode::CONFLICT,
             "ClaimNotPending",

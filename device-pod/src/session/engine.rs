@@ -10,6 +10,7 @@ use enlace_contract::config::{DeviceConfig, PairingMethod};
 use enlace_contract::messages::MessageState;
 use enlace_contract::state::{Account, Reason};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use whatsapp_rust::Jid;
 use whatsapp_rust::bot::{Bot, BotHandle};
 use whatsapp_rust::client::Client;
@@ -27,9 +28,9 @@ use super::transport::{Dialer, Dialing};
 use crate::endpoints::{Endpoints, WebVersion};
 
 /// How long a client may take to end: its buffers are flushed and the socket is closed.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(8);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long unlinking at WhatsApp may take.
-const UNLINK_TIMEOUT: Duration = Duration::from_secs(8);
+const UNLINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Receipts that wait to be written down. More are dropped, and counted.
 pub(crate) const RECEIPTS: usize = 4_096;
 
@@ -37,7 +38,6 @@ pub(crate) const RECEIPTS: usize = 4_096;
 pub(super) type Report = (u64, Signal);
 
 /// What happened in the client.
-#[derive(Debug)]
 pub(super) enum Signal {
     /// A QR code, and for how long.
     Qr(String, Duration),
@@ -53,6 +53,8 @@ pub(super) enum Signal {
     Passkey,
     /// A phone linked.
     Paired(Account),
+    /// WhatsApp accepted the login; not usable yet.
+    LoggedIn,
     /// Usable.
     Connected,
     /// The account has another push name.
@@ -130,14 +132,14 @@ pub(super) struct Engine {
     client: Arc<Client>,
     /// The first run is the builder's; later ones are ours.
     first: Option<BotHandle>,
-    running: Option<tokio::task::JoinHandle<()>>,
+    running: Option<JoinHandle<()>>,
     dialer: Dialer,
     reports: mpsc::UnboundedSender<Report>,
     generation: u64,
 }
 
 impl Engine {
-    /// Makes a client. It does not connect yet.
+    /// Makes a client, which begins to connect; [`Self::run`] follows it.
     pub(super) async fn build(parts: Parts<'_>) -> whatsapp_rust::anyhow::Result<Self> {
         let Parts { config, endpoints, version, session, journal, acks, receipts, reports, generation } =
             parts;
@@ -190,6 +192,9 @@ impl Engine {
 
     /// Connects and stays connected until the connection ends, which [`Signal::RunEnded`] reports.
     pub(super) fn run(&mut self) {
+        if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+            return;
+        }
         let first = self.first.take();
         let client = Arc::clone(&self.client);
         let (reports, generation) = (self.reports.clone(), self.generation);
@@ -229,9 +234,11 @@ impl Engine {
         }
     }
 
-    /// Ends the client: what is buffered is flushed, the socket is closed.
-    pub(super) async fn close(self) {
-        let Self { client, first, running, .. } = self;
+    /// Ends the client: what is buffered is flushed, the socket is closed. In the end it has no way to WhatsApp any more, whatever happens.
+    pub(super) async fn close(mut self) {
+        let client = Arc::clone(&self.client);
+        let (running, first) = (self.running.take(), self.first.take());
+        let abort = running.as_ref().map(JoinHandle::abort_handle);
         let closing = async {
             client.disconnect().await;
             match (running, first) {
@@ -243,9 +250,21 @@ impl Engine {
         if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::warn!(
                 timeout_s = CLOSE_TIMEOUT.as_secs(),
-                "the WhatsApp client took too long to end and was given up"
+                "the WhatsApp client took too long to end and was cut off"
             );
+            if let Some(abort) = abort {
+                abort.abort();
+            }
         }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+        self.dialer.cut();
     }
 }
 
@@ -309,6 +328,7 @@ impl EventHandler for Tap {
                     None => Signal::PairingFailed("the phone that linked has no phone number".into()),
                 }
             }
+            Event::OfflineSyncPreview(_) | Event::OfflineSyncCompleted(_) => Signal::LoggedIn,
             Event::Connected(_) => Signal::Connected,
             Event::SelfPushNameUpdated(update) => Signal::PushName(update.new_name.clone()),
             Event::Disconnected(end) => Signal::Dropping(Reason::ConnectionLost, end.reason.to_string()),
@@ -351,6 +371,8 @@ impl EventHandler for Tap {
             EventKind::PairError,
             EventKind::QrScannedWithoutMultidevice,
             EventKind::PairSuccess,
+            EventKind::OfflineSyncPreview,
+            EventKind::OfflineSyncCompleted,
             EventKind::Connected,
             EventKind::SelfPushNameUpdated,
             EventKind::Disconnected,

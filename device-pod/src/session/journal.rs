@@ -41,7 +41,12 @@ impl InboundDurabilityHook for Journal {
             }
         };
         metrics::counter!("enlace_device_messages_received_total").increment(batch.len() as u64);
-        self.newest.send_if_modified(|before| std::mem::replace(before, newest) != newest);
+        // Two batches may have been committed in the other order.
+        self.newest.send_if_modified(|before| {
+            let newer = newest > *before;
+            *before = newest.max(*before);
+            newer
+        });
         Ok(())
     }
 }

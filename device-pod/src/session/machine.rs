@@ -8,6 +8,7 @@ use enlace_contract::state::{
     Account, ClaimState, DeviceState, Disconnect, PairingText, Phase, QrCode, Reason,
 };
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// How long a connection must have lived for its end to count as the first failure again.
 const STABLE: SignedDuration = SignedDuration::from_secs(60);
@@ -39,7 +40,8 @@ pub struct Policy {
 }
 
 /// What is remembered over a restart.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Memory {
     /// The account of the stored session.
     pub account: Option<Account>,
@@ -54,7 +56,7 @@ pub struct Memory {
 }
 
 /// The end of a session that a restart does not undo.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The phase.
     pub phase: Phase,
@@ -133,7 +135,7 @@ pub enum Effect {
     DialLater(u32),
     /// End the client; the next `Dial` makes a new one.
     Close,
-    /// Tell WhatsApp that this device is unlinked, then erase the session; answer with [`Event::Unlinked`].
+    /// Tell WhatsApp that this device is unlinked; answer with [`Event::Unlinked`].
     Unlink,
     /// Erase the session.
     Erase,
@@ -169,7 +171,7 @@ impl Machine {
         Self { state, policy, attempt: 0, doomed, version_sought: false, was_connected: false }
     }
 
-    /// What to remember over a restart, but for the account: the session's own store has that.
+    /// What to remember over a restart.
     pub fn memory(&self) -> Memory {
         let claimed = self.state.account.as_ref().filter(|_| self.state.claim == ClaimState::Granted);
         Memory {
@@ -206,6 +208,8 @@ impl Machine {
 
     fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Effect> {
         match event {
+            // Erasing may have failed the last time; no client has the session open now.
+            Event::Start if self.state.phase == Phase::LoggedOut => vec![Effect::Erase],
             Event::Start if self.state.phase.is_final() => vec![],
             Event::Start | Event::RetryDue => self.dial(),
             // Only a session store without a session makes codes: what was remembered of one is gone.
@@ -219,7 +223,11 @@ impl Machine {
             }
             Event::Qr(_) => vec![],
             Event::PairingCode(code) => self.show(Phase::AwaitingCode, None, Some(code)),
-            Event::NobodyScanned if self.state.paired => vec![],
+            Event::NobodyScanned | Event::PairingCodeRefused(_) | Event::PairingFailed(_)
+                if self.state.paired =>
+            {
+                vec![]
+            }
             Event::NobodyScanned => {
                 self.end(Phase::Disconnected, Reason::NobodyScanned, None, now);
                 vec![Effect::Close]
@@ -284,11 +292,11 @@ impl Machine {
         self.state.message = None;
         self.state.qr = qr;
         self.state.pairing_code = code;
-        self.attempt = 0;
         vec![]
     }
 
     fn paired(&mut self, account: Account) -> Vec<Effect> {
+        self.attempt = 0;
         self.state.phase = Phase::Starting;
         self.state.qr = None;
         self.state.pairing_code = None;
@@ -342,11 +350,15 @@ impl Machine {
         self.end(phase, reason, message, now);
         let attempt = self.attempt;
         self.attempt = self.attempt.saturating_add(1);
-        vec![Effect::DialLater(attempt)]
+        if self.state.paired {
+            return vec![Effect::DialLater(attempt)];
+        }
+        // A client asks for its pairing code once: another attempt to pair takes another client.
+        vec![Effect::Close, Effect::DialLater(attempt)]
     }
 
     fn ended(&mut self, ending: Ending, now: Timestamp) -> Vec<Effect> {
-        if self.doomed.is_some() {
+        if self.doomed.is_some() && matches!(ending, Ending::LoggedOut(_)) {
             // Our own unlinking comes back as a logout.
             return self.unlinked(now);
         }
@@ -366,7 +378,8 @@ impl Machine {
     }
 
     fn policy_changed(&mut self, policy: Policy) -> Vec<Effect> {
-        let other_method = policy.method != self.policy.method;
+        let with_code = policy.method == PairingMethod::PairingCode && policy.number != self.policy.number;
+        let otherwise = policy.method != self.policy.method || with_code;
         self.policy = policy;
         let linked = self.state.account.as_ref().map(|account| account.phone_number.canonical());
         if self.state.claim == ClaimState::Pending
@@ -377,7 +390,7 @@ impl Machine {
             return vec![Effect::Remember];
         }
         let pairing = matches!(self.state.phase, Phase::Starting | Phase::AwaitingScan | Phase::AwaitingCode);
-        if other_method && pairing && !self.state.paired {
+        if otherwise && pairing && !self.state.paired {
             self.state.qr = None;
             self.state.pairing_code = None;
             self.state.phase = Phase::Starting;
@@ -406,12 +419,15 @@ impl Machine {
         if !resting {
             return vec![Effect::Remember];
         }
+        let ended = self.state.phase == Phase::LoggedOut;
         self.attempt = 0;
         self.version_sought = false;
-        self.doomed = None;
         self.state.phase = Phase::Starting;
         self.state.reason = None;
         self.state.message = None;
+        if ended {
+            return vec![Effect::Remember, Effect::Erase, Effect::Dial];
+        }
         vec![Effect::Remember, Effect::Dial]
     }
 
@@ -486,6 +502,7 @@ impl Machine {
         self.state.paired = false;
         self.state.account = None;
         self.state.claim = ClaimState::None;
+        self.doomed = None;
         self.was_connected = false;
     }
 }
@@ -496,7 +513,7 @@ const OUTDATED: &str = "WhatsApp refuses this version of the client: update Enla
 fn restored_claim(account: &Account, policy: &Policy, claim: Option<&CanonicalNumber>) -> ClaimState {
     // A session that was restored is never logged out for a mismatch.
     let own = account.phone_number.canonical();
-    let granted = policy.number.is_some() || claim == Some(&own);
+    let granted = claim == Some(&own) || policy.number.as_ref() == Some(&own);
     if granted { ClaimState::Granted } else { ClaimState::Pending }
 }
 

@@ -147,12 +147,27 @@ fn the_wrong_phone_is_unlinked_once_it_is_connected() {
 
 #[test]
 fn a_restored_session_is_never_logged_out_for_its_number() {
-    let memory = Memory { account: Some(account("551100000001")), ..Memory::default() };
+    let claim = Some(account("551100000001").phone_number.canonical());
+    let memory = Memory { account: Some(account("551100000001")), claim, ..Memory::default() };
     let machine = run(
         Machine::new(declared("525550000001"), memory),
         [Event::Start, Event::Connected(account("551100000001"))],
     );
     assert_eq!((machine.state.phase, machine.may_send()), (Phase::Connected, true));
+}
+
+#[test]
+fn a_number_that_was_never_granted_is_not_used_after_a_restart() {
+    let linked = run(
+        fresh(),
+        [Event::Start, Event::Paired(account("551100000001")), Event::Connected(account("551100000001"))],
+    );
+    let (linked, _) = linked.step(Event::PolicyChanged(declared("525550000001")), at(1));
+    let restarted = run(
+        Machine::new(declared("525550000001"), linked.memory()),
+        [Event::Start, Event::Connected(account("551100000001"))],
+    );
+    assert_eq!((restarted.state.claim, restarted.may_send()), (ClaimState::Pending, false));
 }
 
 #[test]
@@ -251,6 +266,51 @@ fn a_final_end_outlives_a_restart_and_yields_to_a_person() {
         let (asked, effects) = restarted.step(Event::PairRequested(at(7)), at(7));
         assert_eq!((asked.state.phase, effects), (Phase::Starting, vec![Effect::Remember, Effect::Dial]));
     }
+}
+
+#[test]
+fn an_ended_session_is_erased_again_before_another_begins() {
+    let (machine, _) = connected().step(Event::Ended(Ending::LoggedOut("gone".into())), at(5));
+    let (restarted, effects) =
+        Machine::new(declared("525550000001"), machine.memory()).step(Event::Start, at(6));
+    assert_eq!((restarted.state.phase, effects), (Phase::LoggedOut, vec![Effect::Erase]));
+    let (asked, effects) = restarted.step(Event::PairRequested(at(7)), at(7));
+    assert_eq!(
+        (asked.state.phase, effects),
+        (Phase::Starting, vec![Effect::Remember, Effect::Erase, Effect::Dial])
+    );
+}
+
+#[test]
+fn a_session_that_must_go_is_not_pardoned_by_another_end() {
+    let wrong = run(
+        Machine::new(declared("525550000001"), Memory::default()),
+        [Event::Start, Event::Qr(qr()), Event::Paired(account("551100000001"))],
+    );
+    let (banned, effects) = wrong.step(Event::Ended(Ending::Banned("a day".into())), at(1));
+    assert_eq!((banned.state.phase, effects), (Phase::Banned, vec![Effect::Close, Effect::Remember]));
+    let (outdated, _) = wrong.step(Event::Outdated, at(1));
+    let (outdated, _) = outdated.step(Event::VersionSought(false), at(2));
+    for rested in [banned, outdated] {
+        let (asked, _) = rested.step(Event::PairRequested(at(3)), at(3));
+        let (asked, effects) = asked.step(Event::Connected(account("551100000001")), at(4));
+        assert_eq!((asked.may_send(), effects), (false, vec![Effect::Remember, Effect::Unlink]));
+    }
+}
+
+#[test]
+fn each_attempt_to_pair_has_a_client_of_its_own() {
+    let policy = Policy { method: PairingMethod::PairingCode, ..declared("525550000001") };
+    let code = PairingText { code: "ABCD1234".into(), expires_at: at(180) };
+    let machine = run(Machine::new(policy, Memory::default()), [Event::Start, Event::PairingCode(code)]);
+    let (machine, effects) = machine.step(Event::Lost(Reason::ConnectionLost, None), at(1));
+    assert_eq!((machine.state.phase, effects), (Phase::Starting, vec![Effect::Close, Effect::DialLater(0)]));
+    let late = connected().step(Event::PairingCodeRefused("late".into()), at(1));
+    assert_eq!(
+        (late.0.state.phase, late.1),
+        (Phase::Connected, vec![]),
+        "the late refusal of a code that was used"
+    );
 }
 
 #[test]

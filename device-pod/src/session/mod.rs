@@ -16,4 +16,4 @@ mod supervisor;
 mod transport;
 
 pub(crate) use engine::{AckResult, Acks, RECEIPTS, Receipt};
-pub(crate) use supervisor::{Command, Supervisor, policy};
+pub(crate) use supervisor::{Command, Supervisor, plausible, policy};

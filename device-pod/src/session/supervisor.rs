@@ -26,6 +26,10 @@ use crate::volume::Volume;
 
 /// The longest delay between two attempts to connect.
 const MAX_DELAY: Duration = Duration::from_secs(300);
+/// The shortest delay between two attempts, whatever is configured.
+const MIN_DELAY: Duration = Duration::from_millis(100);
+/// How a delay varies: devices that lost their connection together do not all come back together.
+const JITTER: std::ops::Range<f64> = 0.8..1.2;
 /// The longest delay before a newer version is looked for: many devices are refused at the same moment.
 const VERSION_JITTER: Duration = Duration::from_secs(5);
 /// How long the look-up of a newer version may take.
@@ -41,11 +45,14 @@ pub(crate) enum Command {
     Claim(CanonicalNumber, bool, oneshot::Sender<DeviceState>),
     /// Unlink.
     LogOut(oneshot::Sender<Result<DeviceState, Unavailable>>),
-    /// Prove that the loop runs.
-    Ping(oneshot::Sender<()>),
     /// Stop.
     Stop(oneshot::Sender<()>),
 }
+
+/// How often the loop shows that it runs.
+const PULSE: Duration = Duration::from_secs(5);
+/// How far ahead of our clock the time of a request to pair may be: one from the far future would outdo every later one.
+pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What was asked for needs a connection.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +75,8 @@ pub(crate) struct Supervisor {
     pub(crate) link: watch::Sender<Option<Arc<Client>>>,
     /// The client while it is connected, whatever the claim.
     pub(crate) online: watch::Sender<Option<Arc<Client>>>,
+    /// When the loop last came round.
+    pub(crate) beat: watch::Sender<Instant>,
 }
 
 /// What belongs to the run of the loop.
@@ -101,9 +110,10 @@ impl Supervisor {
             reports,
         };
         self.step(&mut running, Event::Start).await;
-        if let Some(at) = self.config.pair_requested {
+        if let Some(at) = self.config.pair_requested.filter(plausible) {
             self.step(&mut running, Event::PairRequested(at)).await;
         }
+        let mut pulse = tokio::time::interval(PULSE);
         loop {
             let retry = async {
                 match running.retry_at {
@@ -142,6 +152,9 @@ impl Supervisor {
                     running.retry_at = None;
                     self.step(&mut running, Event::RetryDue).await;
                 }
+                _ = pulse.tick() => {
+                    self.beat.send_replace(Instant::now());
+                }
                 found = sought => {
                     running.seeking = None;
                     let newer = self.adopt_version(found).await;
@@ -155,7 +168,7 @@ impl Supervisor {
     async fn obey(&mut self, running: &mut Running, command: Command) {
         match command {
             Command::Configure(config) => {
-                let requested = config.pair_requested;
+                let requested = config.pair_requested.filter(plausible);
                 self.config = config;
                 let policy = policy(&self.config);
                 if policy != self.machine.policy {
@@ -181,9 +194,6 @@ impl Supervisor {
                     Err(Unavailable)
                 };
                 let _ = reply.send(answer);
-            }
-            Command::Ping(reply) => {
-                let _ = reply.send(());
             }
             Command::Stop(_) => {}
         }
@@ -212,6 +222,7 @@ impl Supervisor {
                 running.just_paired = true;
                 Event::Paired(account)
             }
+            Signal::LoggedIn => return,
             Signal::Connected => match self.linked_account(running) {
                 Some(account) => Event::Connected(account),
                 None => return,
@@ -289,6 +300,9 @@ impl Supervisor {
                 None
             }
             Effect::Close => {
+                if let Some(seeking) = running.seeking.take() {
+                    seeking.abort();
+                }
                 running.retry_at = None;
                 running.dropping = None;
                 running.just_paired = false;
@@ -314,7 +328,7 @@ impl Supervisor {
                 None
             }
             Effect::Remember => {
-                if let Err(error) = self.store.remember(self.machine.memory()).await {
+                if let Err(error) = self.store.remember(&self.machine.memory()).await {
                     tracing::error!(device = %self.config.key, error = &error as &dyn std::error::Error, "the state of device {} could not be remembered", self.config.key);
                 }
                 None
@@ -326,6 +340,7 @@ impl Supervisor {
         running.retry_at = None;
         running.dropping = None;
         running.heard = false;
+        running.just_paired = false;
         if running.engine.is_none() {
             running.generation += 1;
             let engine = Engine::build(Parts {
@@ -355,14 +370,14 @@ impl Supervisor {
     fn delay(&self, attempt: u32) -> Duration {
         let first = self.config.connection.reconnect_delay.get();
         if attempt == 0 {
-            return first;
+            return first.max(MIN_DELAY);
         }
         let backoff = ExponentialBuilder::default()
             .with_min_delay(first)
             .with_max_delay(MAX_DELAY.max(first))
-            .without_max_times()
-            .with_jitter();
-        backoff.build().nth(attempt as usize).unwrap_or(MAX_DELAY).min(MAX_DELAY.max(first))
+            .without_max_times();
+        let delay = backoff.build().nth(attempt as usize).unwrap_or(MAX_DELAY);
+        delay.mul_f64(rand::rng().random_range(JITTER)).max(MIN_DELAY)
     }
 
     /// Takes a version that was found for the next attempt, if it is newer than the one that was refused.
@@ -410,6 +425,11 @@ pub(crate) fn policy(config: &DeviceConfig) -> Policy {
         number: config.phone_number.as_ref().map(enlace_contract::number::PhoneNumber::canonical),
         method: config.pairing.method,
     }
+}
+
+/// Whether a time can be when somebody asked.
+pub(crate) fn plausible(at: &Timestamp) -> bool {
+    at.duration_since(Timestamp::now()) <= CLOCK_SKEW
 }
 
 /// Why a run of the client ended.

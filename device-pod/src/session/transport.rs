@@ -2,7 +2,7 @@
 //!
 //! Without `TCP_NODELAY` the small writes of one message wait for each other's acknowledgement: a text takes 44 ms instead of 1 ms.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,11 +19,18 @@ use whatsapp_rust::wacore::net::WHATSAPP_WEB_ORIGIN;
 /// How long opening the socket may take, TLS and upgrade included.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Opens sockets and remembers how the last attempt went.
+/// Opens sockets, remembers how the last attempt went, and can cut the last socket for good.
 #[derive(Clone)]
 pub(super) struct Dialer {
     url: Arc<str>,
-    last: Arc<Mutex<Dialing>>,
+    line: Arc<Mutex<Line>>,
+}
+
+/// What a dialer holds.
+struct Line {
+    last: Dialing,
+    open: Option<Arc<dyn Transport>>,
+    cut: bool,
 }
 
 /// How the last attempt to open a socket went.
@@ -39,16 +46,40 @@ pub(super) enum Dialing {
 
 impl Dialer {
     pub(super) fn new(url: &str) -> Self {
-        Self { url: url.into(), last: Arc::new(Mutex::new(Dialing::Idle)) }
+        let line = Line { last: Dialing::Idle, open: None, cut: false };
+        Self { url: url.into(), line: Arc::new(Mutex::new(line)) }
     }
 
     /// How the last attempt went; asking forgets it.
     pub(super) fn take(&self) -> Dialing {
-        std::mem::replace(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner), Dialing::Idle)
+        std::mem::replace(&mut self.line().last, Dialing::Idle)
     }
 
-    fn note(&self, dialing: Dialing) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = dialing;
+    /// Closes the socket that is open and opens no other: whatever still runs of the client has no way to WhatsApp any more.
+    pub(super) fn cut(&self) {
+        let open = {
+            let mut line = self.line();
+            line.cut = true;
+            line.open.take()
+        };
+        // Without a runtime the process ends, and the socket with it.
+        if let (Some(open), Ok(runtime)) = (open, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { open.disconnect().await });
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a socket that was opened, unless the line was cut meanwhile.
+    fn keep(&self, transport: &Arc<dyn Transport>) -> bool {
+        let mut line = self.line();
+        if !line.cut {
+            line.last = Dialing::Opened;
+            line.open = Some(Arc::clone(transport));
+        }
+        !line.cut
     }
 
     async fn open(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
@@ -70,14 +101,23 @@ impl Dialer {
 #[async_trait]
 impl TransportFactory for Dialer {
     async fn create_transport(&self) -> anyhow::Result<(Arc<dyn Transport>, Receiver<TransportEvent>)> {
+        if self.line().cut {
+            return Err(anyhow!("this client has ended"));
+        }
         let opened = match tokio::time::timeout(OPEN_TIMEOUT, self.open()).await {
             Ok(opened) => opened,
             Err(_) => Err(anyhow!("no answer within {} s", OPEN_TIMEOUT.as_secs())),
         };
-        self.note(match &opened {
-            Ok(_) => Dialing::Opened,
-            Err(error) => Dialing::Failed(format!("{error:#}")),
-        });
-        opened
+        match opened {
+            Ok((transport, events)) if self.keep(&transport) => Ok((transport, events)),
+            Ok((transport, _)) => {
+                transport.disconnect().await;
+                Err(anyhow!("this client has ended"))
+            }
+            Err(error) => {
+                self.line().last = Dialing::Failed(format!("{error:#}"));
+                Err(error)
+            }
+        }
     }
 }

@@ -89,7 +89,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn inbox(&self, after: i64, limit: u32) -> Result<InboxPage, StoreError> {
-        let rows = sqlx::query("SELECT * FROM inbox WHERE sequence > ?1 ORDER BY sequence LIMIT ?2 + 1")
+        let rows = sqlx::query(
+            "SELECT sequence, chat, sender, id, sender_number, push_name, from_me, is_group, kind, text, mime_type, file_name,
+             file_size, timestamp, received_at FROM inbox WHERE sequence > ?1 ORDER BY sequence LIMIT ?2 + 1",
+        )
             .bind(after)
             .bind(limit)
             .fetch_all(&self.pool)

@@ -1,27 +1,14 @@
-//! What is remembered of the session over a restart.
+//! What is remembered of the session over a restart: one JSON value for each name.
 
-use enlace_contract::state::Account;
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{Store, StoreError};
-use crate::session::machine::{Memory, Verdict};
+use crate::endpoints::WebVersion;
+use crate::session::machine::Memory;
 
 const SESSION: &str = "session";
-
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    #[serde(default)]
-    account: Option<Account>,
-    #[serde(default)]
-    claim: Option<enlace_contract::number::CanonicalNumber>,
-    #[serde(default)]
-    verdict: Option<Verdict>,
-    #[serde(default)]
-    pair_request: Option<Timestamp>,
-    #[serde(default)]
-    doomed: Option<enlace_contract::state::Reason>,
-}
+const VERSION: &str = "whatsapp-web-version";
 
 impl Store {
     /// What was remembered last.
@@ -29,58 +16,52 @@ impl Store {
     /// # Errors
     /// When the database fails or holds another form.
     pub async fn recall(&self) -> Result<Memory, StoreError> {
-        let value: Option<String> = sqlx::query_scalar("SELECT value FROM memory WHERE name = ?")
-            .bind(SESSION)
-            .fetch_optional(&self.pool)
-            .await?;
-        let Some(value) = value else { return Ok(Memory::default()) };
-        let Stored { account, claim, verdict, pair_request, doomed } =
-            serde_json::from_str(&value).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        Ok(Memory { account, claim, verdict, pair_request, doomed })
+        Ok(self.value(SESSION).await?.unwrap_or_default())
     }
 
     /// Remembers over a restart.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn remember(&self, memory: Memory) -> Result<(), StoreError> {
-        let Memory { account, claim, verdict, pair_request, doomed } = memory;
-        let stored = Stored { account, claim, verdict, pair_request, doomed };
-        let value = serde_json::to_string(&stored).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        sqlx::query("INSERT INTO memory (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-            .bind(SESSION)
-            .bind(value)
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+    pub async fn remember(&self, memory: &Memory) -> Result<(), StoreError> {
+        self.set_value(SESSION, memory).await
     }
-}
 
-const VERSION: &str = "whatsapp-web-version";
-
-impl Store {
     /// The newest version of WhatsApp Web that was found.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn recall_version(&self) -> Result<Option<crate::endpoints::WebVersion>, StoreError> {
-        let value: Option<String> = sqlx::query_scalar("SELECT value FROM memory WHERE name = ?")
-            .bind(VERSION)
-            .fetch_optional(&self.pool)
-            .await?;
-        value.map(|text| text.parse().map_err(|_| StoreError::Corrupt(text))).transpose()
+    /// When the database fails or holds another form.
+    pub async fn recall_version(&self) -> Result<Option<WebVersion>, StoreError> {
+        let text: Option<String> = self.value(VERSION).await?;
+        text.map(|text| text.parse().map_err(|_| StoreError::Corrupt(text))).transpose()
     }
 
     /// Remembers the newest version of WhatsApp Web that was found.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn remember_version(&self, version: crate::endpoints::WebVersion) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO memory (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-            .bind(VERSION)
-            .bind(version.to_string())
-            .execute(&self.pool)
+    pub async fn remember_version(&self, version: WebVersion) -> Result<(), StoreError> {
+        self.set_value(VERSION, &version.to_string()).await
+    }
+
+    async fn value<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        let value: Option<String> = sqlx::query_scalar("SELECT value FROM memory WHERE name = ?")
+            .bind(name)
+            .fetch_optional(&self.pool)
             .await?;
+        let read = value.map(|value| serde_json::from_str(&value)).transpose();
+        read.map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+
+    async fn set_value(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
+        let value = serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        sqlx::query(
+            "INSERT INTO memory (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(name)
+        .bind(value)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 }

@@ -12,8 +12,17 @@ use sqlx::{FromRow as _, Row as _};
 
 use super::{Store, StoreError, time};
 
+/// What a [`Message`] is made of: never the content or the file, which can be large.
+macro_rules! columns {
+    () => {
+        "sequence, id, recipient, kind, state, error_reason, error_message, created_at, sent_at, updated_at"
+    };
+}
+
 /// How many messages may wait to be sent.
 pub const MAX_WAITING: i64 = 10_000;
+/// How many bytes of files may wait to be sent.
+pub const MAX_WAITING_BYTES: i64 = 1 << 30;
 /// How long a finished message, and with it its idempotency key, is kept.
 pub const RETENTION: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
@@ -60,26 +69,32 @@ impl Store {
         let fingerprint = fingerprint(&message.to, &content, media.as_deref());
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         if let Some(key) = key {
-            let row = sqlx::query("SELECT *, fingerprint FROM outbox WHERE idempotency_key = ?")
-                .bind(key)
-                .fetch_optional(&mut *transaction)
-                .await?;
+            let row = sqlx::query(concat!(
+                "SELECT fingerprint, ",
+                columns!(),
+                " FROM outbox WHERE idempotency_key = ?"
+            ))
+            .bind(key)
+            .fetch_optional(&mut *transaction)
+            .await?;
             if let Some(row) = row {
                 let same = row.try_get::<Vec<u8>, _>("fingerprint")? == fingerprint;
                 return Ok(if same { Stored::Repeated(message_of(&row)?) } else { Stored::KeyReused });
             }
         }
-        let waiting: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending')")
-                .fetch_one(&mut *transaction)
-                .await?;
-        if waiting >= MAX_WAITING {
+        let (waiting, bytes): (i64, i64) = sqlx::query_as(
+            "SELECT count(*), coalesce(sum(length(media)), 0) FROM outbox WHERE state IN ('queued', 'sending')",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        if waiting >= MAX_WAITING || bytes >= MAX_WAITING_BYTES {
             return Ok(Stored::Full);
         }
-        let row = sqlx::query(
+        let row = sqlx::query(concat!(
             "INSERT INTO outbox (id, idempotency_key, fingerprint, recipient, kind, content, media, state, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8) RETURNING *",
-        )
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8) RETURNING ",
+            columns!()
+        ))
         .bind(id)
         .bind(key)
         .bind(fingerprint)
@@ -95,39 +110,47 @@ impl Store {
         Ok(Stored::New(message))
     }
 
-    /// The message whose turn it is: the oldest that waits. It is marked as being sent.
+    /// The message whose turn it is: the oldest that waits. It is marked as being sent. One that this version cannot read fails, so that
+    /// it does not hold the others up.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn next_due(&self, now: Timestamp) -> Result<Option<(Due, Message)>, StoreError> {
-        let row = sqlx::query(
-            "UPDATE outbox SET state = 'sending', updated_at = ?1 WHERE sequence =
-             (SELECT sequence FROM outbox WHERE state IN ('queued', 'sending') ORDER BY sequence LIMIT 1) RETURNING *",
-        )
-        .bind(now.as_millisecond())
-        .fetch_optional(&self.pool)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let content: Option<String> = row.try_get("content")?;
-        let content =
-            content.ok_or_else(|| StoreError::Corrupt("a waiting message has no content".into()))?;
-        let due = Due {
-            id: row.try_get("id")?,
-            to: row.try_get("recipient")?,
-            jid: row.try_get("jid")?,
-            content: join(&content, row.try_get("media")?)?,
-        };
-        Ok(Some((due, message_of(&row)?)))
-    }
-
-    /// How many messages wait.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn waiting(&self) -> Result<i64, StoreError> {
-        Ok(sqlx::query_scalar("SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending')")
-            .fetch_one(&self.pool)
-            .await?)
+        loop {
+            let row = sqlx::query(
+                "UPDATE outbox SET state = 'sending', updated_at = ?1 WHERE sequence =
+                 (SELECT sequence FROM outbox WHERE state IN ('queued', 'sending') ORDER BY sequence LIMIT 1) RETURNING *",
+            )
+            .bind(now.as_millisecond())
+            .fetch_optional(&self.pool)
+            .await?;
+            let Some(row) = row else { return Ok(None) };
+            let message = message_of(&row)?;
+            let text: Option<String> = row.try_get("content")?;
+            match join(text.as_deref().unwrap_or_default(), row.try_get("media")?) {
+                Ok(content) => {
+                    let due = Due {
+                        id: row.try_get("id")?,
+                        to: row.try_get("recipient")?,
+                        jid: row.try_get("jid")?,
+                        content,
+                    };
+                    return Ok(Some((due, message)));
+                }
+                Err(error) => {
+                    tracing::error!(
+                        message_id = message.id,
+                        error = &error as &dyn std::error::Error,
+                        "a stored message cannot be read"
+                    );
+                    let error = MessageError {
+                        reason: "Unreadable".into(),
+                        message: "the stored message cannot be read by this version".into(),
+                    };
+                    self.fail(&message.id, &error, now).await?;
+                }
+            }
+        }
     }
 
     /// Keeps the JID that was found for a message, so that a retry goes to the same one.
@@ -144,7 +167,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn requeue(&self, id: &str, now: Timestamp) -> Result<Option<Message>, StoreError> {
-        let row = sqlx::query("UPDATE outbox SET state = 'queued', updated_at = ?2 WHERE id = ?1 AND state = 'sending' RETURNING *")
+        let row = sqlx::query(concat!(
+            "UPDATE outbox SET state = 'queued', updated_at = ?2 WHERE id = ?1 AND state = 'sending' RETURNING ",
+            columns!()
+        ))
             .bind(id)
             .bind(now.as_millisecond())
             .fetch_optional(&self.pool)
@@ -152,7 +178,8 @@ impl Store {
         row.as_ref().map(message_of).transpose()
     }
 
-    /// A message came further: `sent`, `delivered` or `read`. Steps backwards are ignored (none is returned).
+    /// A message came further: `sent`, `delivered` or `read`. Steps backwards are ignored (none is returned). A receipt also proves wrong
+    /// that a message was given up for want of an answer.
     ///
     /// # Errors
     /// When the database fails.
@@ -169,8 +196,10 @@ impl Store {
             MessageState::Queued | MessageState::Sending | MessageState::Failed => return Ok(None),
         };
         let sql = format!(
-            "UPDATE outbox SET state = ?2, content = NULL, media = NULL, sent_at = coalesce(sent_at, ?3), updated_at = ?3
-             WHERE id = ?1 AND state IN {before} RETURNING *"
+            "UPDATE outbox SET state = ?2, content = NULL, media = NULL, sent_at = coalesce(sent_at, ?3), updated_at = ?3,
+             error_reason = NULL, error_message = NULL
+             WHERE id = ?1 AND (state IN {before} OR (state = 'failed' AND error_reason = 'NotSent')) RETURNING {}",
+            columns!()
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(id)
@@ -191,10 +220,11 @@ impl Store {
         error: &MessageError,
         now: Timestamp,
     ) -> Result<Option<Message>, StoreError> {
-        let row = sqlx::query(
+        let row = sqlx::query(concat!(
             "UPDATE outbox SET state = 'failed', error_reason = ?2, error_message = ?3, content = NULL, media = NULL, updated_at = ?4
-             WHERE id = ?1 AND state IN ('queued', 'sending') RETURNING *",
-        )
+             WHERE id = ?1 AND state IN ('queued', 'sending') RETURNING ",
+            columns!()
+        ))
         .bind(id)
         .bind(&error.reason)
         .bind(&error.message)
@@ -209,8 +239,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn message(&self, id: &str) -> Result<Option<Message>, StoreError> {
-        let row =
-            sqlx::query("SELECT * FROM outbox WHERE id = ?").bind(id).fetch_optional(&self.pool).await?;
+        let row = sqlx::query(concat!("SELECT ", columns!(), " FROM outbox WHERE id = ?"))
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?;
         row.as_ref().map(message_of).transpose()
     }
 
@@ -224,9 +256,11 @@ impl Store {
         limit: u32,
         state: Option<MessageState>,
     ) -> Result<MessagePage, StoreError> {
-        let rows = sqlx::query(
-            "SELECT * FROM outbox WHERE sequence > ?1 AND (?3 IS NULL OR state = ?3) ORDER BY sequence LIMIT ?2 + 1",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM outbox WHERE sequence > ?1 AND (?3 IS NULL OR state = ?3) ORDER BY sequence LIMIT ?2 + 1"
+        ))
         .bind(after)
         .bind(limit)
         .bind(state.map(state_word))
@@ -368,7 +402,7 @@ mod tests {
             store.enqueue(file(b"two"), "D", Some("other"), now).await.unwrap(),
             Stored::New(_)
         ));
-        assert_eq!(store.waiting().await.unwrap(), 2);
+        assert_eq!(store.messages(0, 10, Some(MessageState::Queued)).await.unwrap().items.len(), 2);
     }
 
     #[tokio::test]
@@ -413,6 +447,38 @@ mod tests {
                 .unwrap();
         assert_eq!(left, 0);
         assert_eq!(store.message("A").await.unwrap().unwrap().state, MessageState::Read);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_read_fails_and_the_next_one_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let now = Timestamp::now();
+        for id in ["A", "B"] {
+            store.enqueue(text(id), id, None, now).await.unwrap();
+        }
+        sqlx::query("UPDATE outbox SET content = '{}' WHERE id = 'A'").execute(&store.pool).await.unwrap();
+        assert_eq!(store.next_due(now).await.unwrap().unwrap().0.id, "B");
+        let failed = store.message("A").await.unwrap().unwrap();
+        assert_eq!(
+            (failed.state, failed.error.unwrap().reason.as_str()),
+            (MessageState::Failed, "Unreadable")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_receipt_corrects_a_message_that_was_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory).await;
+        let now = Timestamp::now();
+        for (id, reason) in [("A", "NotSent"), ("B", "NotOnWhatsApp")] {
+            store.enqueue(text(id), id, None, now).await.unwrap();
+            let error = MessageError { reason: reason.into(), message: String::new() };
+            store.fail(id, &error, now).await.unwrap();
+        }
+        let corrected = store.advance("A", MessageState::Delivered, now).await.unwrap().unwrap();
+        assert_eq!((corrected.state, corrected.error), (MessageState::Delivered, None));
+        assert!(store.advance("B", MessageState::Delivered, now).await.unwrap().is_none());
     }
 
     #[tokio::test]

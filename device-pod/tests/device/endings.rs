@@ -31,8 +31,7 @@ async fn a_lost_connection_comes_back() {
     assert_eq!(state.last_disconnect.unwrap().reason, Reason::ConnectionLost);
     let state = device.until_phase(Phase::Connected).await;
     assert_eq!((state.reconnects, state.reason, state.disconnected_at), (1, None, None));
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -41,8 +40,7 @@ async fn a_server_that_answers_503_is_tried_again() {
     let state = device.until(|state| state.reason == Some(Reason::ServiceUnavailable)).await;
     assert_eq!(state.phase, Phase::Reconnecting);
     device.until_phase(Phase::Connected).await;
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -51,8 +49,7 @@ async fn a_stream_that_ends_with_503_comes_back() {
     world.control().server().stream_error(NUMBER, linked.device, 503).await.unwrap();
     device.until_phase(Phase::Reconnecting).await;
     device.until_phase(Phase::Connected).await;
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -67,8 +64,7 @@ async fn a_server_that_falls_silent_is_noticed() {
     let state = lost.expect("still believed to be connected").unwrap().clone();
     assert_eq!(state.reason, Some(Reason::ConnectionLost));
     device.until_phase(Phase::Connected).await;
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -86,7 +82,7 @@ async fn a_session_that_was_taken_over_does_not_fight_and_comes_back_on_request(
     device.client.pair(&PairRequest::default()).await.unwrap();
     device.until_phase(Phase::Connected).await;
     assert_eq!(world.control().server().logins().await.unwrap().len(), logins + 1);
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -103,8 +99,7 @@ async fn a_device_that_is_removed_on_the_phone_is_logged_out_and_can_be_linked_a
     let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
     world.phone().scan(&qr.code).await.unwrap();
     device.until_phase(Phase::Connected).await;
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -114,35 +109,34 @@ async fn a_ban_is_final_and_says_how_long() {
     let state = device.until_phase(Phase::Banned).await;
     assert_eq!(state.reason, Some(Reason::TemporaryBan));
     assert!(state.message.as_deref().unwrap().contains("24 h"), "{:?}", state.message);
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
 async fn a_locked_account_is_banned() {
-    let (_world, device) = refused(LoginFailure::with_reason(403)).await;
+    let (world, device) = refused(LoginFailure::with_reason(403)).await;
     let state = device.until_phase(Phase::Banned).await;
     assert_eq!(state.reason, Some(Reason::AccountLocked));
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
 async fn an_outdated_client_looks_for_a_newer_version_once() {
-    let (_world, device) = refused(LoginFailure::with_reason(405)).await;
+    let (world, device) = refused(LoginFailure::with_reason(405)).await;
     // The simulator has no page with a newer version.
     let state = device.until_phase(Phase::Outdated).await;
     assert_eq!(state.reason, Some(Reason::ClientOutdated));
     assert!(state.message.as_deref().unwrap().contains("update Enlace"), "{:?}", state.message);
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
 async fn a_login_that_is_refused_for_another_reason_is_a_failure_with_its_name() {
-    let (_world, device) = refused(LoginFailure::with_reason(409)).await;
+    let (world, device) = refused(LoginFailure::with_reason(409)).await;
     let state = device.until_phase(Phase::Failed).await;
     assert_eq!(state.reason, Some(Reason::LoginRefused));
     assert!(state.message.as_deref().unwrap().contains("BadUserAgent"), "{:?}", state.message);
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -154,8 +148,7 @@ async fn a_logout_on_request_unlinks_at_the_server_and_erases_the_session() {
     let server = world.control().server().state().await.unwrap();
     assert!(server.device(NUMBER, linked.device).is_none_or(|device| device.logged_out));
     assert!(!world.directory.path().join("session.db").exists(), "no keys are left");
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]

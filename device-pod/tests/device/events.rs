@@ -30,7 +30,7 @@ async fn the_stream_opens_with_the_state_and_goes_on_after_the_last_record_that_
     world.other().send_text(NUMBER, "four").await.unwrap();
     let Some(Ok(DeviceEvent::Message(record))) = from_now.next().await else { panic!("no record") };
     assert_eq!(record.sequence, 4);
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn each_step_of_an_outgoing_message_is_an_event() {
         steps.is_sorted() && steps.starts_with(&[MessageState::Queued, MessageState::Sending]),
         "{steps:?}"
     );
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]

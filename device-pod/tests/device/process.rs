@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use enlace_contract::client::DeviceClient;
@@ -12,7 +13,7 @@ use futures::StreamExt as _;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::fixture::{NUMBER, PATIENCE, World, quick};
+use crate::fixture::{NUMBER, OTHER, PATIENCE, World, config, quick};
 
 /// The program with the simulator's trust.
 const TRUSTING: &str = env!("CARGO_BIN_EXE_device-pod");
@@ -22,12 +23,18 @@ pub(crate) struct Program {
     child: Child,
     pub(crate) client: DeviceClient,
     metrics: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl Program {
     /// Starts the program on a world's directory and waits until it listens.
     pub(crate) async fn start(world: &World, program: &Path, signer: &TokenSigner) -> Self {
-        let config = DeviceConfig { token_keys: vec![signer.public_key().to_owned()], ..quick() };
+        Self::start_with(world, program, signer, quick()).await
+    }
+
+    async fn start_with(world: &World, program: &Path, signer: &TokenSigner, config: DeviceConfig) -> Self {
+        let config = DeviceConfig { token_keys: vec![signer.public_key().to_owned()], ..config };
+        let log = Arc::new(Mutex::new(String::new()));
         let mut child =
             command(world, program, &config).kill_on_drop(true).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -44,10 +51,17 @@ impl Program {
         };
         let (listen, metrics) = tokio::time::timeout(PATIENCE, listening).await.expect("it never listened");
         // The pipe must not fill up.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let kept = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
         let client =
             DeviceClient::http(format!("http://{listen}").parse().unwrap(), &config.uid, signer.clone());
-        Self { child, client, metrics }
+        Self { child, client, metrics, log }
     }
 
     /// The first state that is as wanted.
@@ -148,6 +162,7 @@ async fn metrics_have_a_port_of_their_own_and_no_number_in_them() {
     assert!(text.contains("enlace_device_connected{device=\"default/billing\"} 1"), "{text}");
     assert!(!text.contains(NUMBER), "{text}");
     program.kill().await;
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]
@@ -173,4 +188,35 @@ async fn a_production_program_refuses_the_simulator_and_says_whom_it_trusts() {
         "it told the server nothing of itself"
     );
     program.kill().await;
+    world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn it_stops_at_once_while_a_code_is_shown() {
+    let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
+    let program = Program::start(&world, Path::new(TRUSTING), &signer).await;
+    program.until(|state| state.qr.is_some()).await;
+    let started = Instant::now();
+    assert!(program.terminate().await.success());
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn neither_codes_nor_numbers_are_in_the_log() {
+    let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
+    let settings = serde_json::json!({ "phoneNumber": NUMBER, "pairing": { "method": "PairingCode" } });
+    let program = Program::start_with(&world, Path::new(TRUSTING), &signer, config(settings)).await;
+    let code = program.until(|state| state.pairing_code.is_some()).await.pairing_code.unwrap().code;
+    world.phone().enter_code(&code).await.unwrap();
+    program.until(|state| state.phase == Phase::Connected).await;
+    world.other().send_text(NUMBER, "words of a person").await.unwrap();
+    program.client.send(&crate::sending::text(OTHER, "words of a company")).await.unwrap();
+    world.other().wait_for_text("words of a company", PATIENCE).await.unwrap();
+    let log = Arc::clone(&program.log);
+    assert!(program.terminate().await.success());
+    let log = log.lock().unwrap().clone();
+    assert!(log.contains("Connected"), "{log}");
+    for secret in [code.as_str(), NUMBER, OTHER, "words of"] {
+        assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
+    }
 }

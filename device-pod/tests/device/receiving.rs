@@ -45,7 +45,7 @@ async fn a_file_that_came_in_is_fetched_with_its_bytes_type_and_name() {
     assert_eq!(response.headers()["content-type"], "application/pdf");
     assert_eq!(response.headers()["content-disposition"], "attachment; filename*=UTF-8''pedido.pdf");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), bytes.as_slice());
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn what_came_while_the_device_was_away_is_recorded_in_order() {
     let records = until_records(&device, 3).await;
     assert_eq!(records.iter().map(|record| record.id.clone()).collect::<Vec<_>>(), sent);
     assert_eq!(records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [1, 2, 3]);
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -74,5 +74,5 @@ async fn a_message_that_cannot_be_decrypted_at_first_is_recorded_after_it_was_se
     world.other().send_text(NUMBER, "second").await.unwrap();
     let records = until_records(&device, 2).await;
     assert_eq!(records[1].text.as_deref(), Some("second"));
-    device.device.stop().await;
+    world.end(device).await;
 }

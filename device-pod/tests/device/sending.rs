@@ -26,7 +26,7 @@ async fn a_message_goes_from_queued_to_read() {
     world.other().read(&message.id).await.unwrap();
     let read = device.until_message(&message.id, MessageState::Read).await;
     assert!(read.sent_at.is_some() && read.error.is_none());
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn every_kind_of_file_arrives_with_its_bytes_type_and_name() {
             );
         }
     }
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -88,8 +88,7 @@ async fn what_was_accepted_while_the_connection_was_away_goes_out_later_under_it
     device.until_message(&second.id, MessageState::Sent).await;
     let shown: Vec<_> = world.other().inbox().await.unwrap().into_iter().map(|message| message.id).collect();
     assert_eq!(shown, [first.id, second.id], "each is shown once, in order");
-    device.device.stop().await;
-    world.assert_one_client_at_a_time().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -104,7 +103,7 @@ async fn a_refused_message_fails_and_the_next_one_goes() {
     assert!(error.message.contains("479"), "{}", error.message);
     let next = device.send_text(OTHER, "yes").await;
     device.until_message(&next.id, MessageState::Sent).await;
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -115,7 +114,7 @@ async fn a_number_that_is_not_on_whatsapp_fails() {
     let message = device.send_text(OTHER, "hola").await;
     let failed = device.until_message(&message.id, MessageState::Failed).await;
     assert_eq!(failed.error.unwrap().reason, "NotOnWhatsApp");
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -133,7 +132,7 @@ async fn messages_of_one_number_keep_their_distance() {
     let texts: Vec<_> =
         world.other().inbox().await.unwrap().into_iter().filter_map(|message| message.text).collect();
     assert_eq!(texts, ["one", "two", "three"]);
-    device.device.stop().await;
+    world.end(device).await;
 }
 
 #[tokio::test]
@@ -159,5 +158,5 @@ async fn what_cannot_be_sent_is_refused_before_it_is_stored() {
     }
     let stored = device.client.send(&text(OTHER, "waits for the link")).await.unwrap();
     assert_eq!(stored.sequence, 1, "nothing else was stored");
-    device.device.stop().await;
+    world.end(device).await;
 }
