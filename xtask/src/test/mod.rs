@@ -47,7 +47,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         report.step("production programs: build", || passed(programs::build(&workspace)))?;
     }
     report.step("tests: build", || passed(suite::build(&workspace, options.fast)))?;
-    report.step("generated files", || passed(suite::generated_files(&workspace)))?;
+    report.step("generated files", || passed(suite::generated_files(&workspace, options.fast)))?;
     report.step("tests", || suite::run(&workspace, options.fast))?;
     if options.fast {
         report.skip("production programs, integration tests and documentation tests: --fast");

@@ -26,9 +26,10 @@ pub(super) fn build(workspace: &Workspace, fast: bool) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A file is out of date.
-pub(super) fn generated_files(workspace: &Workspace) -> anyhow::Result<()> {
+pub(super) fn generated_files(workspace: &Workspace, fast: bool) -> anyhow::Result<()> {
     let mut command = workspace.cargo("test", Trust::Simulator);
-    command.args(["--quiet", "--workspace", "--lib", "--", "--format", "pretty", GENERATED]);
+    let targets = if fast { "--lib" } else { "--tests" };
+    command.args(["--quiet", "--workspace", targets, "--", "--format", "pretty", GENERATED]);
     let Tally { passed, .. } = Tally::read(&run::run_and_read(&mut command)?);
     ensure!(passed > 0, "no test's name begins with {GENERATED}: nothing was compared");
     Ok(())
