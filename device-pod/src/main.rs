@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use enlace_contract::config::DeviceConfig;
 use enlace_device_pod::endpoints::Endpoints;
-use enlace_device_pod::{Device, LOG, TRUST, server};
+use enlace_device_pod::{Device, TRUST, logging, server};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -51,8 +51,7 @@ fn main() -> ExitCode {
         println!("device-pod {} (trusts {TRUST})", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    let wanted = std::env::var("ENLACE_LOG").unwrap_or_else(|_| "device_pod=info".into());
-    let filter = EnvFilter::new(format!("{LOG},{wanted}"));
+    let filter = EnvFilter::new(logging::directives(std::env::var("ENLACE_LOG").ok().as_deref()));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

@@ -14,8 +14,8 @@ use enlace_api::auth::{bootstrap_admin, local_token};
 use enlace_api::database::Database;
 use enlace_api::directory::FolderDirectory;
 use enlace_api::http::{App, Settings};
-use enlace_device_pod::LOG;
 use enlace_device_pod::endpoints::Endpoints;
+use enlace_device_pod::logging;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -66,9 +66,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr() {
-    // A level for all, which somebody may ask for, opens the engine's own log as well: that one has codes and messages in it.
-    let wanted = std::env::var("ENLACE_LOG").unwrap_or_else(|_| "enlace=info,enlace_api=info".to_owned());
-    let filter = EnvFilter::new(format!("{LOG},{wanted}"));
+    let filter = EnvFilter::new(logging::directives(std::env::var("ENLACE_LOG").ok().as_deref()));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }

@@ -1,0 +1,34 @@
+//! What may be in a log.
+//!
+//! The engine logs under names of many kinds, and tells phone numbers and pairing codes from `info` on, messages from `debug` on. So a level
+//! for all means all that is ours; of everything else only warnings get through, and of the engine only errors. Whoever wants more of
+//! another crate names it.
+
+use tracing::level_filters::LevelFilter;
+
+/// The least that is logged: what is wanted is laid over it.
+const LEAST: &str = "warn,whatsapp_rust=error,wacore=error";
+
+/// The directives of `tracing_subscriber::EnvFilter` for what is wanted of the log (`ENLACE_LOG`): by default our own crates at `info`.
+pub fn directives(wanted: Option<&str>) -> String {
+    let directive = |directive: &str| match directive.trim().parse::<LevelFilter>() {
+        // Our crates' names begin with these.
+        Ok(level) => format!("enlace={level},device_pod={level}"),
+        Err(_) => directive.to_owned(),
+    };
+    let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
+    format!("{LEAST},{}", wanted.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_for_all_is_one_for_our_own_crates() {
+        assert_eq!(directives(None), format!("{LEAST},enlace=info,device_pod=info"));
+        let wanted = "debug,enlace_api=trace,sqlx=info";
+        let directives = directives(Some(wanted));
+        assert_eq!(directives, format!("{LEAST},enlace=debug,device_pod=debug,enlace_api=trace,sqlx=info"));
+    }
+}
