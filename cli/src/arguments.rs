@@ -17,9 +17,16 @@ const VERSION: &str = if cfg!(feature = "simulator-trust") {
     concat!(env!("CARGO_PKG_VERSION"), " (trusts WhatsApp)")
 };
 
+/// Below the help.
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 it failed (one line says why), 2 the command line is wrong, 3 the time ran out.";
+
+/// Above the options that say which Enlace is asked.
+const ASKED: &str = "Which Enlace is asked";
+
 /// WhatsApp numbers as resources.
 #[derive(Parser)]
-#[command(name = "enlace", version = VERSION)]
+#[command(name = "enlace", version = VERSION, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) api: Api,
@@ -30,21 +37,21 @@ pub(crate) struct Arguments {
 /// Which Enlace to ask.
 #[derive(Args)]
 pub(crate) struct Api {
-    /// The URL of the API.
+    /// The URL of its API.
     #[arg(
         long,
         global = true,
         env = "ENLACE_URL",
         default_value = "http://127.0.0.1:3000",
         value_parser = http_url,
-        help_heading = "API"
+        help_heading = ASKED
     )]
     pub(crate) url: Url,
-    /// The token [default: the one that `enlace standalone` left in its data directory].
-    #[arg(long, global = true, env = "ENLACE_TOKEN", hide_env_values = true, help_heading = "API")]
+    /// A token of its API [default: the one that `enlace standalone` left in its data directory].
+    #[arg(long, global = true, env = "ENLACE_TOKEN", hide_env_values = true, help_heading = ASKED)]
     pub(crate) token: Option<String>,
     /// The data directory of `enlace standalone`.
-    #[arg(long, global = true, env = "ENLACE_DATA_DIR", default_value_os_t = default_data_dir(), help_heading = "API")]
+    #[arg(long, global = true, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value_os_t = default_data_dir(), help_heading = ASKED)]
     pub(crate) data_dir: PathBuf,
 }
 
@@ -54,19 +61,21 @@ pub(crate) enum Command {
     /// Run the whole system in one process, on a folder of WhatsAppDevice manifests.
     ///
     /// Every *.yaml and *.yml file at the top of the folder is read; files that are added or changed are picked up. A file that disappears
-    /// stops its device and keeps the session. It is for one machine: all numbers share one process.
+    /// stops its device and keeps the session. It is for one machine: all numbers share one process. It runs until Ctrl-C.
+    ///
+    /// The log goes to standard error; ENLACE_LOG=warn has less of it, ENLACE_LOG=debug more.
     Standalone(Standalone),
-    /// Show devices.
+    /// Show devices, as a table or as manifests.
     Get(Get),
-    /// Draw the QR code of a device, follow it until a phone has scanned it.
+    /// Draw the QR code (or the pairing code) of a device, with every new one, until a phone has linked.
     Qr(Wait),
-    /// Ask a device to pair again, and show its code.
+    /// Ask a device for new codes, also after a logout, and show them as `qr` does.
     Pair(Wait),
-    /// Send a message.
+    /// Send a text or a file.
     Send(Send),
-    /// Show what happens on a device, as it happens.
+    /// Show what happens on a device, as it happens: its state, what comes in, what goes out.
     Events(Events),
-    /// Unlink a device at WhatsApp and erase its session. The declaration stays.
+    /// Unlink a device at WhatsApp and erase its session; its declaration stays.
     Logout(Name),
     /// Unlink a device that the API created, and remove it with its data.
     Delete(Name),
@@ -77,19 +86,19 @@ pub(crate) enum Command {
 pub(crate) struct Standalone {
     /// The folder with the manifests.
     pub(crate) dir: PathBuf,
-    /// Where everything is kept.
-    #[arg(long, env = "ENLACE_DATA_DIR", default_value_os_t = default_data_dir())]
+    /// Where everything is kept: sessions, messages, users. It is this user's only.
+    #[arg(long, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value_os_t = default_data_dir())]
     pub(crate) data_dir: PathBuf,
     /// Where the API listens.
-    #[arg(long, env = "ENLACE_LISTEN", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDRESS", env = "ENLACE_LISTEN", default_value = "127.0.0.1:3000")]
     pub(crate) listen: SocketAddr,
 }
 
 /// Options of `enlace get`.
 #[derive(Args)]
 pub(crate) struct Get {
-    /// What to show.
-    #[arg(value_enum)]
+    /// What to show: devices.
+    #[arg(value_enum, hide_possible_values = true)]
     pub(crate) kind: Kind,
     /// Only this one: NAME or NAMESPACE/NAME.
     pub(crate) name: Option<DeviceKey>,
@@ -118,8 +127,8 @@ pub(crate) struct Name {
 pub(crate) struct Wait {
     /// NAME or NAMESPACE/NAME.
     pub(crate) name: DeviceKey,
-    /// How long to wait for the phone.
-    #[arg(long, default_value = "10m")]
+    /// How long to wait for the phone, like 90s or 10m; then the exit code is 3.
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub(crate) timeout: Period,
 }
 
@@ -128,8 +137,8 @@ pub(crate) struct Wait {
 pub(crate) struct Send {
     /// The device that sends: NAME or NAMESPACE/NAME.
     pub(crate) name: DeviceKey,
-    /// To whom: a phone number with its country code, or a JID.
-    #[arg(long)]
+    /// To whom: a phone number with its country code, like 525550000002, or a JID.
+    #[arg(long, value_name = "RECIPIENT")]
     pub(crate) to: String,
     /// The text; with a file, what stands under it.
     #[arg(long, required_unless_present = "file")]
@@ -140,10 +149,10 @@ pub(crate) struct Send {
     /// Send the file as a document, whatever it is.
     #[arg(long, requires = "file")]
     pub(crate) document: bool,
-    /// With the same key, the same message is stored once.
-    #[arg(long)]
+    /// A word of your own for this message: however often it is sent with it, it goes out once.
+    #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
-    /// Wait until it is sent, this long at most.
+    /// Wait until WhatsApp has it, this long at most, like 30s.
     #[arg(long, value_name = "DURATION")]
     pub(crate) wait: Option<Period>,
     /// The form of the output.
@@ -156,8 +165,8 @@ pub(crate) struct Send {
 pub(crate) struct Events {
     /// NAME or NAMESPACE/NAME.
     pub(crate) name: DeviceKey,
-    /// Begin after this record of the inbox; 0 for all that are kept.
-    #[arg(long)]
+    /// Begin with what came in after this record of the inbox; 0 for all that is kept.
+    #[arg(long, value_name = "SEQUENCE")]
     pub(crate) after: Option<i64>,
     /// A line of text for each event, or one JSON value.
     #[arg(short, long, value_enum, default_value_t)]
@@ -175,11 +184,8 @@ pub(crate) enum Lines {
 }
 
 fn http_url(text: &str) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error| format!("{error}: it is like http://127.0.0.1:3000"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("it begins with http:// or https://".to_owned());
-    }
-    Ok(url)
+    let url = text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https"));
+    url.ok_or_else(|| "it is no URL like http://127.0.0.1:3000".to_owned())
 }
 
 /// Where an application of this user keeps its data (XDG Base Directory).

@@ -46,6 +46,22 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// The API did not answer; why.
+#[derive(Debug)]
+pub(crate) struct Unreachable {
+    url: String,
+    why: String,
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, why } = self;
+        write!(f, "the API at {url} cannot be reached: {why}; is it running, and there? (--url, ENLACE_URL)")
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
 impl Remote {
     /// The API that the command line names.
     pub(crate) fn open(api: Api) -> anyhow::Result<Self> {
@@ -110,7 +126,7 @@ impl Remote {
     /// `POST` without a body, or `DELETE`: the answer does not matter.
     pub(crate) async fn command(&self, method: Method, path: &str) -> anyhow::Result<()> {
         let request = self.request(method, path).timeout(CALL_TIMEOUT);
-        accepted(request.send().await.with_context(|| self.unreachable())?).await.map(drop)
+        self.send(request).await.map(drop)
     }
 
     /// The events of a device. The first one is its state.
@@ -123,7 +139,7 @@ impl Remote {
         if let Some(after) = after {
             request = request.header("last-event-id", after.to_string());
         }
-        let response = accepted(request.send().await.with_context(|| self.unreachable())?).await?;
+        let response = self.send(request).await?;
         let events = response.bytes_stream().eventsource().filter_map(async |event| match event {
             Ok(event) => {
                 let event = DeviceEvent::parse(&event.event, &event.data);
@@ -149,7 +165,7 @@ impl Remote {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = accepted(request.send().await.with_context(|| self.unreachable())?).await?;
+        let response = self.send(request).await?;
         response.json().await.context("the answer of the API cannot be read")
     }
 
@@ -157,9 +173,22 @@ impl Remote {
         self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
     }
 
-    fn unreachable(&self) -> String {
-        format!("the API at {} cannot be reached; is it running? (--url, ENLACE_URL)", self.url)
+    /// Sends it; the answer when it is a good one.
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
+        match request.send().await {
+            Ok(response) => accepted(response).await,
+            Err(error) => Err(Unreachable { url: self.url.clone(), why: root(&error) }.into()),
+        }
     }
+}
+
+/// What an error of the HTTP client comes from: the layers above it say little to a person.
+fn root(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it did not answer in time".to_owned();
+    }
+    let all = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    all.last().map(ToString::to_string).unwrap_or_default()
 }
 
 fn is_this_machine(url: &Url) -> bool {

@@ -1,6 +1,7 @@
 //! `enlace events`.
 
 use enlace_contract::events::DeviceEvent;
+use enlace_contract::state::{Phase, Reason};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 
@@ -13,8 +14,12 @@ use crate::remote::Remote;
 pub(crate) async fn run(remote: &Remote, options: Events) -> anyhow::Result<()> {
     let Events { name, after, output } = options;
     let mut events = remote.events(&name, after).await?;
+    let mut last = None;
     while let Some(event) = events.next().await {
         let event = event?;
+        if matches!(output, Lines::Text) && is_told(&event, &mut last) {
+            continue;
+        }
         let line = match output {
             Lines::Json => serde_json::to_string(&event)?,
             Lines::Text => line(&event, Timestamp::now()),
@@ -22,6 +27,13 @@ pub(crate) async fn run(remote: &Remote, options: Events) -> anyhow::Result<()> 
         write(&format!("{line}\n"))?;
     }
     anyhow::bail!("the stream of events ended: the device stopped")
+}
+
+/// Whether a line of text would be the one before once more: a state has more in it than a line shows.
+fn is_told(event: &DeviceEvent, last: &mut Option<(Phase, Option<Reason>)>) -> bool {
+    let DeviceEvent::State(state) = event else { return false };
+    let now = Some((state.phase, state.reason));
+    std::mem::replace(last, now) == now
 }
 
 fn line(event: &DeviceEvent, now: Timestamp) -> String {

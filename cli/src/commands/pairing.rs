@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::TimedOut;
 use crate::arguments::Wait;
-use crate::remote::{Refused, Remote};
+use crate::remote::{Refused, Remote, Unreachable};
 
 /// How long to rest before a broken stream is opened again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -98,7 +98,7 @@ async fn ask(remote: &Remote, name: &DeviceKey) -> anyhow::Result<Option<Timesta
 /// Whether the API went away, as it does when it is restarted.
 fn broke_off(error: &anyhow::Error) -> bool {
     let closing = |refused: &Refused| refused.problem.reason == "Unavailable";
-    error.is::<reqwest::Error>() || error.downcast_ref().is_some_and(closing)
+    error.is::<Unreachable>() || error.downcast_ref().is_some_and(closing)
 }
 
 /// Fine while the device only starts; otherwise the error, in the words of the command line.

@@ -320,7 +320,8 @@ impl Keeper {
         let errors: Vec<FileError> =
             self.files.iter().filter_map(own).chain(self.errors.iter().cloned()).collect();
         for FileError { file, message } in errors.iter().filter(|error| !before.errors.contains(error)) {
-            tracing::warn!(file, "{message}");
+            // A line for each thing: what follows a line break would stand in the log without its time.
+            message.lines().for_each(|line| tracing::warn!(file, "{line}"));
         }
         self.picture.send_replace(Arc::new(Picture { devices, clients, errors }));
     }
