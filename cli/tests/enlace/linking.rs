@@ -31,7 +31,9 @@ async fn a_device_declared_in_yaml_is_linked_and_talks() {
     let world = World::new().await;
     world.write("billing.yaml", MANIFEST);
     let enlace = world.start().await;
+    enlace.until_phase("billing", "AwaitingScan").await;
     let events = enlace.begin(&["events", "billing"]);
+    events.stdout.line("state    AwaitingScan").await;
 
     let qr = enlace.begin(&["qr", "billing"]);
     scan(&world, &qr).await;

@@ -167,6 +167,7 @@ async fn a_device_that_nobody_declared() {
 async fn a_message_that_is_none() {
     let world = World::with_billing().await;
     let enlace = world.start().await;
+    enlace.until_phase("billing", "AwaitingScan").await;
     let ended = enlace.run(&["send", "billing", "--to", "5255", "--text", "too short a number"]).await;
     assert!(ended.refused().contains("5255"), "{ended:?}");
     let missing = world.path("missing.pdf");

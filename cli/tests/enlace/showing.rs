@@ -50,6 +50,7 @@ async fn what_get_writes_as_yaml_is_a_manifest_again() {
 async fn a_reader_that_has_seen_enough_is_no_error() {
     let world = World::with_billing().await;
     let enlace = world.start().await;
+    enlace.until_phase("billing", "AwaitingScan").await;
     let mut command = tokio::process::Command::new("sh");
     world.prepare(&mut command);
     let enough = format!("{} events billing -o json | head -n 1", env!("CARGO_BIN_EXE_enlace"));
@@ -57,7 +58,6 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
     let events = crate::program::Program::start(command);
     events.stdout.line("state").await;
     // The next event finds nobody.
-    enlace.code("billing").await;
     enlace.link("billing", NUMBER).await;
     assert_eq!(events.ended().await.stderr, "");
 }
