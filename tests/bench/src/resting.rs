@@ -34,7 +34,11 @@ pub(crate) async fn measure(device: &mut Device, idle: Period) -> anyhow::Result
         ),
         Series::single("idleRssAnon", "of it its own, not of files (RssAnon)", Unit::bytes(status.anonymous)),
         Series::single("idleThreads", "threads", (Unit::Count, f64::from(status.threads))),
-        Series::single("idleCpu", format!("CPU time in these {idle} (utime + stime)"), Unit::time(used)),
+        Series::single(
+            "idleCpu",
+            format!("CPU time in these {idle} (in steps of {} ms)", 1_000 / ticks_per_second()?),
+            Unit::time(used),
+        ),
     ])
 }
 
@@ -78,7 +82,12 @@ impl Status {
 
 fn cpu_time(process: u32) -> anyhow::Result<Duration> {
     let ticks = ticks(&std::fs::read_to_string(format!("/proc/{process}/stat"))?)?;
-    Ok(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second())?)
+    Ok(Duration::from_secs(ticks) / ticks_per_second()?)
+}
+
+/// How finely the kernel counts, 100 on most machines.
+fn ticks_per_second() -> anyhow::Result<u32> {
+    Ok(u32::try_from(rustix::param::clock_ticks_per_second())?)
 }
 
 /// `utime` and `stime` of `/proc/PID/stat`, fields 14 and 15. The name, field 2, can have spaces and brackets in it.
