@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use enlace_contract::duration::Period;
-use enlace_contract::state::Phase;
 
 use crate::series::{Series, Unit};
 use crate::world::Device;
@@ -17,11 +16,9 @@ pub(crate) async fn measure(device: &mut Device, idle: Period) -> anyhow::Result
     eprintln!("Letting the device rest for {idle}");
     let process = device.id()?;
     let before = cpu_time(process)?;
-    let disconnected =
-        device.events.until_state(|state| (state.phase != Phase::Connected).then_some(state.phase));
     // Nothing tells that nothing happened: this is the one wait for a time.
     tokio::select! {
-        phase = disconnected => bail!("the device is {} instead of connected", phase?),
+        phase = device.events.until_not_connected() => bail!("the device is {} instead of connected", phase?),
         () = tokio::time::sleep(idle.get()) => {}
     }
     let used = cpu_time(process)?.saturating_sub(before);

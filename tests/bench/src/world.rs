@@ -165,15 +165,31 @@ impl Events {
         mut matches: impl FnMut(&DeviceEvent) -> Option<T>,
     ) -> anyhow::Result<T> {
         loop {
-            let event = tokio::time::timeout(LIMIT, self.stream.next())
+            let event = tokio::time::timeout(LIMIT, self.next())
                 .await
-                .map_err(|_| self.failed("the device says nothing"))?
-                .ok_or_else(|| self.failed("the event stream ended"))?;
-            if let Some(found) = matches(&event.map_err(|error| anyhow!(error).context("the event stream"))?)
-            {
+                .map_err(|_| self.failed("the device says nothing"))??;
+            if let Some(found) = matches(&event) {
                 return Ok(found);
             }
         }
+    }
+
+    /// Waits until the device is not connected any more, for however long nothing happens; says what it is then.
+    ///
+    /// # Errors
+    /// The stream ends.
+    pub(crate) async fn until_not_connected(&mut self) -> anyhow::Result<Phase> {
+        loop {
+            match self.next().await? {
+                DeviceEvent::State(state) if state.phase != Phase::Connected => return Ok(state.phase),
+                _ => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> anyhow::Result<DeviceEvent> {
+        let event = self.stream.next().await.ok_or_else(|| self.failed("the event stream ended"))?;
+        event.context("the event stream")
     }
 
     /// The first state that matches.
