@@ -218,6 +218,12 @@ impl Supervisor {
             Signal::CodeRefused(message) => Event::PairingCodeRefused(message),
             Signal::PairingFailed(message) => Event::PairingFailed(message),
             Signal::Passkey => Event::PasskeyAsked,
+            // The end of the connection overtook the news: see below.
+            Signal::Paired(account) if self.machine.state.paired => {
+                let known = self.machine.state.account.as_ref();
+                let push_name = known.and_then(|known| known.push_name.clone());
+                Event::AccountChanged(Account { push_name, ..account })
+            }
             Signal::Paired(account) => {
                 running.just_paired = true;
                 Event::Paired(account)
@@ -238,12 +244,27 @@ impl Supervisor {
             Signal::Ended(ending) => Event::Ended(ending),
             Signal::Outdated => Event::Outdated,
             Signal::RunEnded if std::mem::take(&mut running.just_paired) => Event::RetryDue,
-            Signal::RunEnded => {
-                let (reason, message) = end_of_run(running).await;
-                Event::Lost(reason, message)
-            }
+            Signal::RunEnded => match self.unannounced_link(running) {
+                Some(account) => {
+                    self.step(running, Event::Paired(account)).await;
+                    Event::RetryDue
+                }
+                None => {
+                    let (reason, message) = end_of_run(running).await;
+                    Event::Lost(reason, message)
+                }
+            },
         };
         self.step(running, event).await;
+    }
+
+    /// The account of a phone that linked in the run that just ended, when the news of it is still to come: the server ends the connection
+    /// on purpose then, and the two tasks of the engine that tell of it are not in order.
+    fn unannounced_link(&self, running: &Running) -> Option<Account> {
+        if self.machine.state.paired {
+            return None;
+        }
+        running.engine.as_ref()?.account()
     }
 
     fn linked_account(&self, running: &Running) -> Option<Account> {

@@ -220,3 +220,21 @@ async fn neither_codes_nor_numbers_are_in_the_log() {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
 }
+
+#[tokio::test]
+async fn a_link_does_not_wait_for_the_delay_of_a_lost_connection() {
+    // The server ends the connection right after a link; in which order the engine's tasks tell of the two is a race.
+    let settings = serde_json::json!({ "phoneNumber": NUMBER, "connection": { "reconnectDelay": "5m" } });
+    let linking = (0..20).map(|_| async {
+        let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
+        let program =
+            Program::start_with(&world, Path::new(TRUSTING), &signer, config(settings.clone())).await;
+        let qr = program.until(|state| state.qr.is_some()).await.qr.unwrap();
+        world.phone().scan(&qr.code).await.unwrap();
+        let state = program.until(|state| state.phase == Phase::Connected).await;
+        assert_eq!(state.last_disconnect, None);
+        program.kill().await;
+        world.assert_one_client_at_a_time().await;
+    });
+    futures::future::join_all(linking).await;
+}
