@@ -31,4 +31,5 @@ async fn a_device_of_a_persons_file_is_not_deleted_by_the_api() {
     assert!(line.contains("billing.yaml"), "it says where it is declared: {line}");
     assert!(world.file("billing.yaml").exists() && world.lists(&linked).await);
     enlace.until_phase("billing", "Connected").await;
+    world.assert_one_client_at_a_time().await;
 }

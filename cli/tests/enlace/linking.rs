@@ -98,6 +98,7 @@ async fn the_same_key_sends_one_message() {
     assert_eq!(first, again);
     world.phone(CUSTOMER).wait_for_id(first.trim(), PATIENCE).await.unwrap();
     assert_eq!(world.control().server().wire_messages(NUMBER).await.unwrap().len(), 1);
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]
@@ -110,4 +111,5 @@ async fn a_message_that_cannot_be_delivered_is_an_error() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stdout.contains(" failed to "), "{ended:?}");
     assert!(ended.stderr.starts_with("enlace: the message was not sent: "), "{ended:?}");
+    world.assert_one_client_at_a_time().await;
 }

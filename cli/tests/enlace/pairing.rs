@@ -45,6 +45,7 @@ async fn qr_of_a_linked_device_says_so_and_ends() {
     let ended = enlace.run(&["qr", "billing"]).await;
     assert_eq!(ended.stderr, format!("default/billing is linked to {NUMBER}\n"));
     assert_eq!(ended.ok(), "");
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]
@@ -62,6 +63,7 @@ async fn qr_outlives_a_restart_of_standalone() {
     world.phone(NUMBER).scan(&code).await.unwrap();
     qr.ended().await.ok();
     enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]

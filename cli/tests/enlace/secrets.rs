@@ -120,4 +120,5 @@ async fn the_log_of_a_whole_story_has_no_secret() {
         let line = log.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret:?} is in the log");
     }
+    world.assert_one_client_at_a_time().await;
 }

@@ -26,6 +26,7 @@ async fn every_form_can_be_read() {
     let table = enlace.ok(&["get", "devices", "desk"]).await;
     assert_eq!(table.lines().count(), 2);
     assert!(table.lines().all(|line| line.trim_end() == line), "{table:?}");
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]
@@ -44,6 +45,7 @@ async fn what_get_writes_as_yaml_is_a_manifest_again() {
     assert_eq!(device["status"].get("account"), None, "the status of elsewhere says nothing here");
     let log = enlace.stop().await.stderr;
     assert!(!log.contains("copy.yaml"), "{log}");
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]
@@ -60,6 +62,7 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
     // The next event finds nobody.
     enlace.link("billing", NUMBER).await;
     assert_eq!(events.ended().await.stderr, "");
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]
