@@ -4,6 +4,7 @@
 //! of the inbox journal (event `message`) has its sequence number as id, so that `Last-Event-ID` goes on after it. A change of an outgoing
 //! message (event `messageState`) has no id. A comment is sent every 15 seconds.
 
+use axum::response::sse::Event;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -55,6 +56,16 @@ impl DeviceEvent {
             Self::State(state) => serde_json::to_string(state),
             Self::Message(record) => serde_json::to_string(record),
             Self::MessageState(message) => serde_json::to_string(message),
+        }
+    }
+
+    /// The event as the stream has it.
+    pub fn to_sse(&self) -> Event {
+        // These types have no key or number that JSON cannot hold.
+        let event = Event::default().event(self.name()).data(self.data().unwrap_or_default());
+        match self.id() {
+            Some(id) => event.id(id.to_string()),
+            None => event,
         }
     }
 

@@ -10,6 +10,7 @@
 //! * [`messages`]: what goes out, [`inbox`]: what came in,
 //! * [`qr`]: QR codes for a terminal,
 //! * [`events`]: the event stream,
+//! * [`paging`]: pages and their cursors,
 //! * [`problem`]: errors as `application/problem+json`,
 //! * [`token`]: the short-lived tokens that open one device,
 //! * [`client`]: the typed client of a device's HTTP interface.
@@ -22,6 +23,7 @@ pub mod inbox;
 pub mod messages;
 pub mod name;
 pub mod number;
+pub mod paging;
 pub mod problem;
 pub mod qr;
 pub mod state;

@@ -151,7 +151,7 @@ impl Device {
         let _ = self.commands.send(Command::Configure(config)).await;
     }
 
-    /// Stops: the connection is closed, what is buffered is written, within eight seconds. When this returns, nothing speaks to WhatsApp.
+    /// Stops: the connection is closed, what is buffered is written, within eight seconds. What takes longer is cut off.
     pub async fn stop(self) {
         let stopping = async {
             self.stop.cancel();

@@ -6,6 +6,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::number::PhoneNumber;
+use enlace_contract::paging;
 use enlace_contract::state::{DeviceState, PairRequest, Phase};
 use enlace_crds::{manifest, names};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -92,7 +93,7 @@ pub(super) async fn list(
     Query(Listing { after, limit, namespace, number }): Query<Listing>,
 ) -> Result<Answer<DevicePage>, Failure> {
     caller.needs(Action::DevicesRead)?;
-    let limit = page_size(limit)? as usize;
+    let limit = page_size(limit)?;
     let devices = match number {
         Some(number) => app.directory.find_by_number(&number.canonical()).await?.into_iter().collect(),
         None => app.directory.list().await?,
@@ -102,11 +103,9 @@ pub(super) async fn list(
         .filter(|device| after.as_ref().is_none_or(|after| device.key > *after))
         .filter(|device| namespace.as_deref().is_none_or(|namespace| device.key.namespace() == namespace))
         .filter(|device| caller.sees(device))
-        .take(limit + 1)
+        .take(limit as usize + 1)
         .collect();
-    let more = devices.len() > limit;
-    devices.truncate(limit);
-    let next = devices.last().filter(|_| more).map(|device| device.key.to_string());
+    let next = paging::cut(&mut devices, limit, |device| device.key.to_string());
     let items = devices.iter().map(|device| Shown::to(&caller, device)).collect::<Result<_, _>>()?;
     Ok(Answer(DevicePage { items, next }))
 }

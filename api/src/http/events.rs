@@ -59,7 +59,7 @@ pub(super) async fn of_device(
     let events = bytes.eventsource().filter_map(move |event| {
         // A device whose events cannot be read ends the stream by its silence.
         let event = event.ok().and_then(|event| DeviceEvent::parse(&event.event, &event.data).ok().flatten());
-        let event = event.and_then(|event| allowed(&caller, event)).map(|event| encode(&event));
+        let event = event.and_then(|event| allowed(&caller, event)).map(|event| event.to_sse());
         std::future::ready(event.map(Ok::<_, Infallible>))
     });
     Ok(sse(events))
@@ -71,15 +71,6 @@ fn allowed(caller: &Caller, event: DeviceEvent) -> Option<DeviceEvent> {
         DeviceEvent::State(state) => Some(DeviceEvent::State(visible(caller, state))),
         DeviceEvent::Message(_) => caller.may(Action::InboxRead).then_some(event),
         DeviceEvent::MessageState(_) => caller.may(Action::MessagesRead).then_some(event),
-    }
-}
-
-fn encode(event: &DeviceEvent) -> Event {
-    // These types have nothing that JSON cannot hold.
-    let encoded = Event::default().event(event.name()).data(event.data().unwrap_or_default());
-    match event.id() {
-        Some(id) => encoded.id(id.to_string()),
-        None => encoded,
     }
 }
 

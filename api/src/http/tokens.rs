@@ -4,6 +4,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use enlace_contract::duration::Period;
 use enlace_contract::name::DeviceKey;
+use enlace_contract::paging;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -137,9 +138,7 @@ pub(super) async fn list(
     let limit = page_size(limit)?;
     let user = (!all).then_some(caller.user.id.as_str());
     let mut items = app.database.tokens(user, &after, limit + 1).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| more).map(|token| token.id.clone());
+    let next = paging::cut(&mut items, limit, |token| token.id.clone());
     Ok(Answer(TokenPage { items, next }))
 }
 

@@ -2,6 +2,7 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
+use enlace_contract::paging;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -93,9 +94,7 @@ pub(super) async fn list(
     caller.needs(Action::UsersWrite)?;
     let limit = page_size(limit)?;
     let mut items = app.database.users(&after, limit + 1).await?;
-    let more = items.len() > limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| more).map(|user| user.name.clone());
+    let next = paging::cut(&mut items, limit, |user| user.name.clone());
     Ok(Answer(UserPage { items, next }))
 }
 

@@ -151,7 +151,7 @@ impl Sender {
         }
     }
 
-    /// The next message, once there is one; none when the link or the configuration changed meanwhile.
+    /// The next message; none when there was none: then something was stored, or the link ended, and it is worth looking again.
     async fn next(&mut self) -> Result<Option<Due>, StoreError> {
         let queued = Arc::clone(&self.queued);
         let notified = queued.notified();

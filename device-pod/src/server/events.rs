@@ -64,19 +64,9 @@ pub(super) async fn stream(
     };
     let events = futures::stream::unfold(reader, async |mut reader| {
         let event = reader.next().await?;
-        Some((Ok(encode(&event)), reader))
+        Some((Ok(event.to_sse()), reader))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-fn encode(event: &DeviceEvent) -> Event {
-    // These types have no key or number that JSON cannot hold.
-    let data = event.data().unwrap_or_default();
-    let encoded = Event::default().event(event.name()).data(data);
-    match event.id() {
-        Some(id) => encoded.id(id.to_string()),
-        None => encoded,
-    }
 }
 
 struct Reader {

@@ -1,6 +1,7 @@
 //! Messages that came in: a journal without gaps.
 
 use enlace_contract::inbox::{InboxMedia, InboxPage, InboxRecord};
+use enlace_contract::paging;
 use jiff::Timestamp;
 use sqlx::FromRow as _;
 use sqlx::sqlite::SqliteRow;
@@ -98,9 +99,7 @@ impl Store {
             .fetch_all(&self.pool)
             .await?;
         let mut items = rows.iter().map(record_of).collect::<Result<Vec<_>, _>>()?;
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|record| record.sequence);
+        let next = paging::cut(&mut items, limit, |record| record.sequence);
         Ok(InboxPage { items, next })
     }
 

@@ -5,6 +5,7 @@
 use enlace_contract::messages::{
     Base64, Content, Media, Message, MessageError, MessagePage, MessageState, SendMessage,
 };
+use enlace_contract::paging;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::SqliteRow;
@@ -267,9 +268,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await?;
         let mut items = rows.iter().map(message_of).collect::<Result<Vec<_>, _>>()?;
-        let more = items.len() > limit as usize;
-        items.truncate(limit as usize);
-        let next = items.last().filter(|_| more).map(|message| message.sequence);
+        let next = paging::cut(&mut items, limit, |message| message.sequence);
         Ok(MessagePage { items, next })
     }
 

@@ -96,8 +96,7 @@ async fn a_device_that_is_removed_on_the_phone_is_logged_out_and_can_be_linked_a
     let device = world.start(quick()).await;
     assert_eq!(device.device.state().borrow().phase, Phase::LoggedOut, "it waits for a person");
     device.client.pair(&PairRequest::default()).await.unwrap();
-    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
-    world.phone().scan(&qr.code).await.unwrap();
+    device.scanned_by(&world.phone()).await;
     device.until_phase(Phase::Connected).await;
     world.end(device).await;
 }

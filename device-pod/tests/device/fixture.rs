@@ -65,8 +65,7 @@ impl World {
     /// A device that a phone has linked and that is connected.
     pub(crate) async fn linked(&self, config: DeviceConfig) -> (Running, Linked) {
         let running = self.start(config).await;
-        let waiting = running.until(|state| state.qr.is_some()).await;
-        let linked = self.phone().scan(&waiting.qr.unwrap().code).await.unwrap();
+        let linked = running.scanned_by(&self.phone()).await;
         running.until_phase(Phase::Connected).await;
         (running, linked)
     }
@@ -99,6 +98,12 @@ impl Running {
             Ok(state) => state.expect("the device stopped").clone(),
             Err(_) => panic!("still {:#?}", self.device.state().borrow().clone()),
         }
+    }
+
+    /// A phone scans the code that is shown, once there is one.
+    pub(crate) async fn scanned_by(&self, phone: &PhoneControl) -> Linked {
+        let state = self.until(|state| state.qr.is_some()).await;
+        phone.scan(&state.qr.unwrap().code).await.unwrap()
     }
 
     pub(crate) async fn until_phase(&self, phase: Phase) -> DeviceState {

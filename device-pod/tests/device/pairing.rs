@@ -109,8 +109,7 @@ async fn a_code_that_is_typed_on_the_phone_links() {
 async fn the_wrong_phone_is_logged_out_again() {
     let world = World::new().await;
     let device = world.start(quick()).await;
-    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
-    let linked = world.other().scan(&qr.code).await.unwrap();
+    let linked = device.scanned_by(&world.other()).await;
     let state = device.until_phase(Phase::LoggedOut).await;
     assert_eq!((state.reason, state.paired), (Some(Reason::NumberMismatch), false));
     let server = world.control().server().state().await.unwrap();
@@ -121,8 +120,7 @@ async fn the_wrong_phone_is_logged_out_again() {
 
     // The right phone can be linked at once.
     device.client.pair(&PairRequest::default()).await.unwrap();
-    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
-    world.phone().scan(&qr.code).await.unwrap();
+    device.scanned_by(&world.phone()).await;
     device.until_phase(Phase::Connected).await;
     world.end(device).await;
 }
@@ -131,8 +129,7 @@ async fn the_wrong_phone_is_logged_out_again() {
 async fn another_form_of_the_declared_number_is_the_same_number() {
     let world = World::new().await;
     let device = world.start(config(json!({ "phoneNumber": "5215550000001" }))).await;
-    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
-    world.phone().scan(&qr.code).await.unwrap();
+    device.scanned_by(&world.phone()).await;
     device.until_phase(Phase::Connected).await;
     world.end(device).await;
 }
@@ -186,8 +183,7 @@ async fn codes_stop_when_nobody_scans_and_come_back_on_request() {
     assert_eq!((state.reason, state.qr), (Some(Reason::NobodyScanned), None));
 
     device.client.pair(&PairRequest::default()).await.unwrap();
-    let qr = device.until(|state| state.qr.is_some()).await.qr.unwrap();
-    world.phone().scan(&qr.code).await.unwrap();
+    device.scanned_by(&world.phone()).await;
     device.until_phase(Phase::Connected).await;
     world.end(device).await;
 }
