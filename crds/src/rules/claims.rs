@@ -2,14 +2,18 @@
 //!
 //! Numbers are compared in canonical form. Whoever holds a number keeps it (the incumbent wins); a second device is a duplicate until the
 //! first lets go. In Kubernetes the truth is a Lease for each number and this is its picture in memory; in standalone mode it is the truth.
+//!
+//! While a device has a session, the number of that session is the one that it holds, whatever is declared: a session that nobody holds the
+//! number of would soon have a second client beside it. See [`wanted`].
 
 use std::collections::BTreeMap;
 
 use enlace_contract::name::DeviceKey;
 use enlace_contract::number::{CanonicalNumber, PhoneNumber};
-use enlace_contract::state::DeviceState;
+use enlace_contract::state::{Account, ClaimState, DeviceState, Phase};
 use jiff::Timestamp;
 
+use super::conditions::PAIRED;
 use crate::WhatsAppDeviceStatus;
 
 /// Who holds a number.
@@ -67,7 +71,8 @@ impl Claims {
         claims
     }
 
-    /// Claims a number for a device. A device has one number at most: with a new one it lets go of the one before.
+    /// Claims a number for a device. A device has one number at most: with a new one that is granted it lets go of the one before. So only
+    /// the number that [`wanted`] names may be claimed: it names no other while a session exists.
     pub fn claim(&mut self, number: CanonicalNumber, holder: Holder) -> Decision {
         match self.holders.get(&number) {
             Some(other) if other.uid != holder.uid => Decision::Duplicate { holder: other.clone() },
@@ -102,15 +107,56 @@ impl Claims {
     }
 }
 
-/// The number that a device has to claim: the declared one; else the one that is linked now; else the one that was linked last. None: a
-/// device of which no number is known yet needs no claim.
+/// The number that a device has to claim, and whether its declaration contradicts it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The number. None: a device of which no number is known yet needs no claim.
+    pub number: Option<CanonicalNumber>,
+    /// Set when a session exists and another number is declared.
+    pub mismatch: Option<Mismatch>,
+}
+
+/// A device is linked to another number than the declared one. It goes on with its session; a person has to put it right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "spec.phoneNumber is {declared}, but the device is linked to {linked}: put it right, or log the device out first"
+)]
+pub struct Mismatch {
+    /// The declared number.
+    pub declared: PhoneNumber,
+    /// The number of the session.
+    pub linked: PhoneNumber,
+}
+
+/// The number that a device has to claim. While a session exists it is the linked one; otherwise the declared one, else the one that was
+/// linked last.
 pub fn wanted(
     declared: Option<&PhoneNumber>,
     state: Option<&DeviceState>,
     status: &WhatsAppDeviceStatus,
-) -> Option<CanonicalNumber> {
-    let linked = || state.and_then(|state| state.account.as_ref()).or(status.account.as_ref());
-    declared.or_else(|| linked().map(|account| &account.phone_number)).map(PhoneNumber::canonical)
+) -> Wanted {
+    if let Some(Account { phone_number: linked, .. }) = session(state, status) {
+        let number = linked.canonical();
+        let mismatch = declared
+            .filter(|declared| declared.canonical() != number)
+            .map(|declared| Mismatch { declared: declared.clone(), linked: linked.clone() });
+        return Wanted { number: Some(number), mismatch };
+    }
+    let last = || state.and_then(|state| state.account.as_ref()).or(status.account.as_ref());
+    let number = declared.or_else(|| last().map(|account| &account.phone_number));
+    Wanted { number: number.map(PhoneNumber::canonical), mismatch: None }
+}
+
+/// The account of a device's session: what the device says, and what its status says of a device that has not spoken yet.
+///
+/// A session that was refused is none: the device is about to end it, and never sends with it.
+pub fn session<'a>(state: Option<&'a DeviceState>, status: &'a WhatsAppDeviceStatus) -> Option<&'a Account> {
+    match state {
+        Some(state) if state.paired => state.account.as_ref().filter(|_| state.claim != ClaimState::Refused),
+        Some(state) if state.phase != Phase::Starting => None,
+        // A device that starts may not have looked yet.
+        _ => status.account.as_ref().filter(|_| status.is_true(PAIRED)),
+    }
 }
 
 #[cfg(test)]
@@ -198,25 +244,92 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_number_to_claim_is_the_declared_then_the_linked_then_the_last_one() {
-        let account = |digits: &str| enlace_contract::state::Account {
+    fn account(digits: &str) -> Account {
+        Account {
             phone_number: digits.parse().unwrap(),
             jid: "jid".into(),
             lid: None,
             push_name: None,
             platform: None,
-        };
-        let declared: PhoneNumber = "525550000001".parse().unwrap();
-        let state = DeviceState { account: Some(account("525550000002")), ..DeviceState::default() };
-        let status = WhatsAppDeviceStatus {
-            account: Some(account("525550000003")),
+        }
+    }
+
+    fn status(paired: &str, digits: &str) -> WhatsAppDeviceStatus {
+        let condition = serde_json::json!({
+            "type": PAIRED, "status": paired, "reason": "Test", "message": "",
+            "lastTransitionTime": "2030-01-01T00:00:00Z",
+        });
+        WhatsAppDeviceStatus {
+            account: Some(account(digits)),
+            conditions: vec![serde_json::from_value(condition).unwrap()],
             ..WhatsAppDeviceStatus::default()
-        };
+        }
+    }
+
+    fn linked(digits: &str) -> DeviceState {
+        DeviceState {
+            phase: Phase::Connected,
+            paired: true,
+            account: Some(account(digits)),
+            claim: ClaimState::Granted,
+            ..DeviceState::default()
+        }
+    }
+
+    fn only(digits: &str) -> Wanted {
+        Wanted { number: Some(number(digits)), mismatch: None }
+    }
+
+    #[test]
+    fn without_a_session_the_number_to_claim_is_the_declared_else_the_last_one() {
+        let declared: PhoneNumber = "525550000001".parse().unwrap();
         let none = WhatsAppDeviceStatus::default();
-        assert_eq!(wanted(Some(&declared), Some(&state), &status), Some(number("525550000001")));
-        assert_eq!(wanted(None, Some(&state), &status), Some(number("525550000002")));
-        assert_eq!(wanted(None, Some(&DeviceState::default()), &status), Some(number("525550000003")));
-        assert_eq!(wanted(None, None, &none), None);
+        let logged_out = DeviceState { phase: Phase::LoggedOut, ..DeviceState::default() };
+        for before in [status("False", "525550000003"), status("True", "525550000003")] {
+            assert_eq!(wanted(Some(&declared), Some(&logged_out), &before), only("525550000001"));
+            assert_eq!(wanted(None, Some(&logged_out), &before), only("525550000003"));
+        }
+        assert_eq!(wanted(Some(&declared), None, &status("False", "525550000003")), only("525550000001"));
+        assert_eq!(wanted(Some(&declared), None, &none), only("525550000001"));
+        assert_eq!(wanted(None, None, &none), Wanted::default());
+    }
+
+    #[test]
+    fn while_a_session_exists_the_number_to_claim_is_the_linked_one() {
+        let declared: PhoneNumber = "525550000009".parse().unwrap();
+        let now = linked("5215550000001");
+        let starting = DeviceState { phase: Phase::Starting, ..DeviceState::default() };
+        let none = WhatsAppDeviceStatus::default();
+        // What the device says, and what is known of one that did not speak yet.
+        for (state, status) in [
+            (Some(&now), &none),
+            (Some(&now), &status("True", "525550000003")),
+            (None, &status("True", "5215550000001")),
+            (Some(&starting), &status("True", "5215550000001")),
+        ] {
+            assert_eq!(wanted(None, state, status), only("525550000001"));
+            let Wanted { number: held, mismatch } = wanted(Some(&declared), state, status);
+            assert_eq!(held, Some(number("525550000001")));
+            assert_eq!(
+                mismatch.unwrap().to_string(),
+                "spec.phoneNumber is 525550000009, but the device is linked to 5215550000001: put it right, or log the device out first"
+            );
+        }
+    }
+
+    #[test]
+    fn the_declared_number_may_be_another_form_of_the_linked_one() {
+        let declared: PhoneNumber = "525550000001".parse().unwrap();
+        let now = linked("5215550000001");
+        let none = WhatsAppDeviceStatus::default();
+        assert_eq!(wanted(Some(&declared), Some(&now), &none), only("525550000001"));
+    }
+
+    #[test]
+    fn a_session_that_was_refused_takes_no_number() {
+        let declared: PhoneNumber = "525550000001".parse().unwrap();
+        let refused = DeviceState { claim: ClaimState::Refused, ..linked("525550000002") };
+        let none = WhatsAppDeviceStatus::default();
+        assert_eq!(wanted(Some(&declared), Some(&refused), &none), only("525550000001"));
     }
 }

@@ -25,6 +25,8 @@ pub const READY: &str = "Ready";
 pub const POD_UNREACHABLE: &str = "PodUnreachable";
 /// Reason: the number is another device's.
 pub const DUPLICATE_NUMBER: &str = "DuplicateNumber";
+/// Reason: the device is linked to another number than the declared one.
+pub const NUMBER_MISMATCH: &str = "NumberMismatch";
 /// Reason: the spec cannot be followed.
 pub const INVALID_SPEC: &str = "InvalidSpec";
 
@@ -110,11 +112,18 @@ fn accepted(observed: &Observation<'_>) -> Verdict {
     if let Some(why) = &observed.invalid {
         return Verdict::no(INVALID_SPEC, why);
     }
-    match &observed.claim {
-        ClaimOutcome::Granted => Verdict::yes(ACCEPTED, "the number is this device's"),
-        ClaimOutcome::NotNeeded => Verdict::yes(ACCEPTED, "the number will be that of the phone that links"),
-        ClaimOutcome::Pending => Verdict::unknown("ClaimPending", "the claim of the number is not decided"),
-        ClaimOutcome::Duplicate { holder } => {
+    match (&observed.claim, &observed.mismatch) {
+        (ClaimOutcome::Granted | ClaimOutcome::NotNeeded, Some(mismatch)) => {
+            Verdict::no(NUMBER_MISMATCH, mismatch.to_string())
+        }
+        (ClaimOutcome::Granted, None) => Verdict::yes(ACCEPTED, "the number is this device's"),
+        (ClaimOutcome::NotNeeded, None) => {
+            Verdict::yes(ACCEPTED, "the number will be that of the phone that links")
+        }
+        (ClaimOutcome::Pending, _) => {
+            Verdict::unknown("ClaimPending", "the claim of the number is not decided")
+        }
+        (ClaimOutcome::Duplicate { holder }, _) => {
             let holder = holder.as_ref().map_or_else(|| "another device".to_owned(), ToString::to_string);
             Verdict::no(DUPLICATE_NUMBER, format!("the number belongs to {holder}"))
         }

@@ -6,6 +6,7 @@ use enlace_contract::name::DeviceKey;
 use enlace_contract::state::DeviceState;
 use jiff::Timestamp;
 
+use super::claims::{self, Mismatch};
 use super::pairing::{self, Window};
 use crate::resource::PublishIn;
 use crate::{WhatsAppDevice, WhatsAppDeviceStatus, config};
@@ -33,6 +34,8 @@ pub struct Observation<'a> {
     pub pairing_timeout: Duration,
     /// What became of the claim of its number.
     pub claim: ClaimOutcome,
+    /// Set when the device is linked to another number than the declared one.
+    pub mismatch: Option<Mismatch>,
     /// What the device says.
     pub device: Observed<'a>,
     /// The pod (in standalone mode: the task that stands in for one).
@@ -53,6 +56,16 @@ pub enum Observed<'a> {
     },
     /// The newest state.
     State(&'a DeviceState),
+}
+
+impl<'a> Observed<'a> {
+    /// What the device says, when it is heard.
+    pub const fn state(self) -> Option<&'a DeviceState> {
+        match self {
+            Self::State(state) => Some(state),
+            Self::NotRunning | Self::Unreachable { .. } => None,
+        }
+    }
 }
 
 /// What became of the claim of a number.
@@ -83,7 +96,8 @@ pub struct PodFacts {
 }
 
 impl<'a> Observation<'a> {
-    /// An observation with the resource's part filled in. A text of the spec that cannot be read makes it invalid.
+    /// An observation with the resource's part filled in: its spec, and by its status and what the device says whether it is linked to
+    /// another number than the declared one. A text of the spec that cannot be read makes it invalid.
     pub fn new(
         device: &WhatsAppDevice,
         claim: ClaimOutcome,
@@ -95,6 +109,9 @@ impl<'a> Observation<'a> {
         let timeout = config::pairing_timeout(device);
         let config = config::device_config(device, Vec::new());
         let invalid = config.as_ref().err().or(timeout.as_ref().err());
+        let declared = config::phone_number(device).ok().flatten();
+        let status = device.status.clone().unwrap_or_default();
+        let wanted = claims::wanted(declared.as_ref(), observed.state(), &status);
         Self {
             generation: device.metadata.generation,
             suspend: spec.suspend,
@@ -105,6 +122,7 @@ impl<'a> Observation<'a> {
             // A timeout that cannot be read lets nothing expire.
             pairing_timeout: timeout.map_or(Duration::MAX, enlace_contract::duration::Period::get),
             claim,
+            mismatch: wanted.mismatch,
             device: observed,
             pod,
             volume_claim,
@@ -113,10 +131,7 @@ impl<'a> Observation<'a> {
 
     /// What the device says, when it is heard.
     pub fn state(&self) -> Option<&'a DeviceState> {
-        match self.device {
-            Observed::State(state) => Some(state),
-            Observed::NotRunning | Observed::Unreachable { .. } => None,
-        }
+        self.device.state()
     }
 
     /// Whether the device may still be linked.

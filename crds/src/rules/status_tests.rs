@@ -5,6 +5,7 @@ use std::time::Duration;
 use enlace_contract::state::{DeviceState, Reason};
 use jiff::SignedDuration;
 
+use super::super::claims::Mismatch;
 use super::super::observation::{ClaimOutcome, PodFacts, UNREACHABLE_AFTER};
 use super::*;
 
@@ -25,6 +26,7 @@ fn seen(device: Observed<'_>) -> Observation<'_> {
         pair_requested: None,
         pairing_timeout: Duration::from_secs(3_600),
         claim: ClaimOutcome::NotNeeded,
+        mismatch: None,
         device,
         pod: Some(PodFacts { name: "billing-0".into(), ready: true, image: Some("enlace:1".into()) }),
         volume_claim: Some("billing-session".into()),
@@ -93,6 +95,8 @@ fn each_situation_has_its_phase_and_its_conditions() {
     let mismatch = because(Phase::LoggedOut, Reason::NumberMismatch);
     let conflict = DeviceState { paired: true, ..because(Phase::Conflict, Reason::Replaced) };
     let refused = DeviceState { claim: ClaimState::Refused, ..connected() };
+    let another =
+        Mismatch { declared: "525550000002".parse().unwrap(), linked: "525550000001".parse().unwrap() };
     let table = [
         (
             Observation { claim: ClaimOutcome::Pending, ..nothing() },
@@ -136,6 +140,14 @@ fn each_situation_has_its_phase_and_its_conditions() {
         (
             Observation { claim: ClaimOutcome::Granted, ..seen(Observed::State(&online)) },
             "Connected Accepted=True/Accepted PodReady=True/PodReady Paired=True/Linked Connected=True/Connected Ready=True/Ready",
+        ),
+        (
+            Observation {
+                claim: ClaimOutcome::Granted,
+                mismatch: Some(another),
+                ..seen(Observed::State(&online))
+            },
+            "Connected Accepted=False/NumberMismatch PodReady=True/PodReady Paired=True/Linked Connected=True/Connected Ready=False/NumberMismatch",
         ),
         (
             seen(Observed::State(&reconnecting)),
@@ -390,4 +402,29 @@ fn a_spec_that_cannot_be_read_is_said_and_lets_nothing_expire() {
         (accepted.reason.as_str(), accepted.message.as_str()),
         ("InvalidSpec", "spec.pairing.timeout is not a duration")
     );
+}
+
+#[test]
+fn a_device_that_is_linked_to_another_number_than_the_declared_one_says_so_whether_it_is_heard_or_not() {
+    let online = connected();
+    let mut device = crate::WhatsAppDevice::new("billing", crate::WhatsAppDeviceSpec::default());
+    device.metadata.uid = Some("uid".into());
+    device.status = Some(first(&seen(Observed::State(&online))));
+    device.spec.phone_number = Some("525550000002".into());
+    for heard in [Observed::State(&online), Observed::NotRunning, Observed::Unreachable { since: at(60) }] {
+        let observed = Observation::new(&device, ClaimOutcome::Granted, heard, None, None);
+        let status = status(device.status.as_ref().unwrap(), &observed, at(70));
+        for condition in ["Accepted", "Ready"] {
+            let condition = status.condition(condition).unwrap();
+            assert_eq!(
+                (condition.status.as_str(), condition.reason.as_str(), condition.message.as_str()),
+                (
+                    "False",
+                    "NumberMismatch",
+                    "spec.phoneNumber is 525550000002, but the device is linked to 5215550000001: put it right, or log the device out first"
+                )
+            );
+        }
+        assert_eq!(status.phone_number.as_deref(), Some("5215550000001"));
+    }
 }
