@@ -46,7 +46,7 @@ pub use control::types::{
     AccountState, DeviceState, Linked, LoginFailure, MediaKind, NewMedia, PhoneMessage, PhoneReceipt,
     ServerState,
 };
-pub use login_log::{LoginEnd, LoginOutcome, LoginRecord, overlaps};
+pub use login_log::{LoginEnd, LoginOutcome, LoginRecord, overlaps, overlaps_by_number};
 pub use options::Options;
 pub use server::{Simulator, StartError};
 pub use wire::WireMessage;

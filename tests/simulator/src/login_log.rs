@@ -71,14 +71,28 @@ pub enum LoginEnd {
 /// Refused logins never count: they were not let in.
 #[must_use]
 pub fn overlaps(records: &[LoginRecord]) -> Vec<(LoginRecord, LoginRecord)> {
+    overlapping(records, |first, second| first.phone == second.phone && first.device == second.device)
+}
+
+/// Pairs of live sockets of one number that overlapped in time, whichever of its linked devices they were of.
+///
+/// WhatsApp allows it, and a person does it with two installations; within one installation a number has one device.
+#[must_use]
+pub fn overlaps_by_number(records: &[LoginRecord]) -> Vec<(LoginRecord, LoginRecord)> {
+    overlapping(records, |first, second| first.phone == second.phone)
+}
+
+fn overlapping(
+    records: &[LoginRecord],
+    same: impl Fn(&LoginRecord, &LoginRecord) -> bool,
+) -> Vec<(LoginRecord, LoginRecord)> {
     let accepted: Vec<&LoginRecord> =
         records.iter().filter(|record| record.outcome == LoginOutcome::Accepted).collect();
     let ended = |record: &LoginRecord| record.closed_at.unwrap_or(Timestamp::MAX);
     let mut pairs = Vec::new();
     for (index, first) in accepted.iter().enumerate() {
         for second in accepted.iter().skip(index + 1) {
-            let same = first.phone == second.phone && first.device == second.device;
-            if same && first.opened_at < ended(second) && second.opened_at < ended(first) {
+            if same(first, second) && first.opened_at < ended(second) && second.opened_at < ended(first) {
                 pairs.push(((*first).clone(), (*second).clone()));
             }
         }
@@ -184,6 +198,19 @@ mod tests {
         log.open(login(2, 2));
         log.open(login(3, 1));
         assert_eq!(connections(&log), [(1, 3)]);
+    }
+
+    #[test]
+    fn by_number_other_devices_of_it_overlap_and_other_numbers_do_not() {
+        let mut log = LoginLog::default();
+        log.open(login(1, 1));
+        log.close(1, LoginEnd::Client);
+        log.open(login(2, 1));
+        log.open(login(3, 2));
+        log.open(LoginRecord { phone: "525500000002".to_owned(), ..login(4, 1) });
+        let pairs = overlaps_by_number(&log.records());
+        let pairs: Vec<_> = pairs.iter().map(|(a, b)| (a.connection, b.connection)).collect();
+        assert_eq!(pairs, [(2, 3)]);
     }
 
     #[test]
