@@ -2,10 +2,12 @@
 //!
 //! * [`DeviceDirectory`]: the one trait through which the API finds devices,
 //! * [`host`]: who runs devices in this process,
-//! * [`folder`]: the directory that is a folder of manifests.
+//! * [`folder`]: the directory that is a folder of manifests,
+//! * [`kubernetes`]: the directory that is a Kubernetes cluster.
 
 pub mod folder;
 pub mod host;
+pub mod kubernetes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use jiff::Timestamp;
 
 pub use folder::{FileError, FolderDirectory, OpenError};
 pub use host::{DeviceHost, RunningDevice, StartError};
+pub use kubernetes::KubernetesDirectory;
 
 /// A device, as it is declared and as it is.
 #[derive(Clone, Debug, PartialEq)]
