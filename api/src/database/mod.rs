@@ -1,98 +1,197 @@
-//! Users and tokens.
+//! What the API remembers: users, tokens, and what the Spanish-language API needs beside them.
 //!
-//! SQLite, embedded. Every table begins with `enlace_`; migrations are in one folder for each dialect. `synchronous=FULL`: a token that was
-//! revoked stays revoked after a power loss.
+//! * [`url`]: SQLite, PostgreSQL or MariaDB/MySQL, by `DATABASE_URL`,
+//! * `migrate`: tables, brought up to date,
+//! * `statement`: SQL that is written once, within a time limit,
+//! * [`error`]: what goes wrong,
+//! * [`users`], [`accounts`], [`tokens`], [`instances`], [`queue`]: a table each, but for accounts, which are users as the Spanish-language
+//!   API sees them.
+//!
+//! Every table begins with `enlace_`: another system's tables may be in the same schema. Texts are compared byte by byte; what is unique
+//! without regard to case has a column of its own, in lower case. Times are milliseconds since 1970.
 
+pub mod accounts;
+pub mod error;
+pub mod instances;
+mod migrate;
+pub mod queue;
+mod statement;
 pub mod tokens;
+pub mod url;
 pub mod users;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use jiff::Timestamp;
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, AssertSqlSafe, Executor as _};
 
+use self::url::Dialect;
+
+pub use accounts::{Account, NewAccount};
+pub use error::{DatabaseError, Unique, WriteError};
+pub use instances::{Instance, InstanceId, NewInstance};
+pub use queue::{NewQueued, Queued};
 pub use tokens::{NewToken, TokenDevice, TokenRecord};
+pub use url::{DatabaseUrl, InvalidDatabaseUrl};
 pub use users::User;
 
-/// Look-ups run beside one writer; each connection costs a thread.
-const CONNECTIONS: u32 = 4;
-/// How long a statement waits for another connection's transaction, and a request for a connection.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections to a server. More would not be faster, and other systems use it as well.
+const CONNECTIONS: u32 = 10;
+/// In SQLite, look-ups run beside one writer; each connection costs a thread.
+const SQLITE_CONNECTIONS: u32 = 4;
+/// What an operation may wait for a connection; the rest of its time is for what it does.
+const ACQUIRE: Duration = Duration::from_secs(3);
+/// How long a statement of SQLite waits for another connection's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
+/// What a probe waits.
+const HEALTH: Duration = Duration::from_secs(2);
+/// Between two attempts to reach a database that is away at the start.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
-
-/// The database.
+/// The database. A clone is the same.
 #[derive(Clone, Debug)]
 pub struct Database {
-    pool: SqlitePool,
-}
-
-/// The database failed.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// It could not be opened.
-    #[error("the database cannot be opened")]
-    Open(#[source] sqlx::Error),
-    /// Its tables could not be brought up to date.
-    #[error("the database cannot be migrated")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
-    /// A statement failed.
-    #[error("the database failed")]
-    Statement(#[from] sqlx::Error),
-    /// A stored value is not of the form this version knows.
-    #[error("a stored value cannot be read: {0}")]
-    Corrupt(String),
+    url: Arc<DatabaseUrl>,
+    pool: AnyPool,
+    dialect: Dialect,
+    prepared: Arc<AtomicBool>,
 }
 
 impl Database {
-    /// Opens the database file, creating it for this user only if need be, and brings its tables up to date.
+    /// A database that nothing was asked yet: every operation answers [`DatabaseError::NotPrepared`] until [`prepare`](Self::prepare) is
+    /// done. Must be called within a Tokio runtime.
+    pub fn lazy(url: DatabaseUrl) -> Self {
+        sqlx::any::install_default_drivers();
+        let dialect = url.dialect();
+        let connections = if dialect == Dialect::Sqlite { SQLITE_CONNECTIONS } else { CONNECTIONS };
+        let set_up = set_up(dialect);
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(true)
+            .after_connect(move |connection, _| {
+                let set_up = AssertSqlSafe(set_up.clone());
+                Box::pin(async move { connection.execute(sqlx::raw_sql(set_up)).await.map(drop) })
+            })
+            .connect_lazy_with(url.options.clone());
+        Self { url: Arc::new(url), pool, dialect, prepared: Arc::default() }
+    }
+
+    /// Opens a database and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When it cannot be reached or migrated.
+    pub async fn connect(url: DatabaseUrl) -> Result<Self, DatabaseError> {
+        let database = Self::lazy(url);
+        database.prepare().await?;
+        Ok(database)
+    }
+
+    /// [`connect`](Self::connect) to a file, which is created for this user only if need be.
     ///
     /// # Errors
     /// When the file cannot be opened or migrated.
     pub async fn open(file: &Path) -> Result<Self, DatabaseError> {
-        create_private(file).map_err(|error| DatabaseError::Open(sqlx::Error::Io(error)))?;
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(BUSY_TIMEOUT)
-            .connect_with(options)
-            .await
-            .map_err(DatabaseError::Open)?;
-        MIGRATIONS.run(&pool).await.map_err(DatabaseError::Migrate)?;
-        Ok(Self { pool })
+        let url = DatabaseUrl::of_file(file).map_err(|error| DatabaseError::Open {
+            place: file.display().to_string(),
+            source: sqlx::Error::Configuration(error.into()),
+        })?;
+        Self::connect(url).await
     }
 
-    /// Whether the database answers.
+    /// Brings the tables up to date; from then on the database can be used.
+    ///
+    /// # Errors
+    /// When it cannot be reached or migrated.
+    pub async fn prepare(&self) -> Result<(), DatabaseError> {
+        migrate::migrate(&self.url).await?;
+        self.prepared.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// [`prepare`](Self::prepare), again and again while the database is away; each failure is a line in the log.
+    ///
+    /// # Errors
+    /// When waiting does not help: the tables are another version's.
+    pub async fn prepare_with_patience(&self) -> Result<(), DatabaseError> {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .without_max_times()
+            .with_jitter();
+        (|| self.prepare())
+            .retry(pauses)
+            .when(DatabaseError::is_transient)
+            .notify(|error, pause| {
+                tracing::warn!(
+                    error = error as &dyn std::error::Error,
+                    pause_ms = pause.as_millis(),
+                    "{error}; it is tried again"
+                );
+            })
+            .await
+    }
+
+    /// Whether [`prepare`](Self::prepare) is done.
+    pub fn is_prepared(&self) -> bool {
+        self.prepared.load(Ordering::Acquire)
+    }
+
+    /// Where it is, without user and password.
+    pub fn place(&self) -> String {
+        self.url.to_string()
+    }
+
+    /// Whether the database answers, within two seconds.
     ///
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), DatabaseError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
+        self.run_within(HEALTH, self.statement("SELECT 1")).await.map(drop)
     }
 
     /// Closes the database; what runs is finished first.
     pub async fn close(&self) {
-        self.pool.close().await;
+        // A server that stands still does not say goodbye.
+        if tokio::time::timeout(statement::LIMIT, self.pool.close()).await.is_err() {
+            tracing::warn!("the database did not close in time");
+        }
     }
 }
 
-/// Hashes of passwords are nobody else's business: SQLite itself would create a file that others can read.
-fn create_private(file: &Path) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(file).map(drop)
+/// What a new connection is told. Limits are also the server's: what nobody waits for any more should not go on there.
+fn set_up(dialect: Dialect) -> String {
+    let limit_ms = statement::LIMIT.as_millis();
+    let limit_s = statement::LIMIT.as_secs();
+    match dialect {
+        // What was revoked stays revoked after a power loss.
+        Dialect::Sqlite => format!(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA busy_timeout = {}",
+            BUSY_TIMEOUT.as_millis()
+        ),
+        Dialect::Postgres => format!(
+            "SET statement_timeout = {limit_ms}; SET idle_in_transaction_session_timeout = {}",
+            2 * limit_ms
+        ),
+        // Without its strict mode, what is too long would be cut. Each statement sees what is there, as in PostgreSQL.
+        Dialect::MySql => format!(
+            "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), innodb_lock_wait_timeout = {limit_s} \
+             /*M!, max_statement_time = {limit_s} */; SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+        ),
+    }
 }
 
 fn time(milliseconds: i64) -> Result<Timestamp, DatabaseError> {
     Timestamp::from_millisecond(milliseconds).map_err(|error| DatabaseError::Corrupt(error.to_string()))
+}
+
+/// What is the same without regard to case.
+fn key(text: &str) -> String {
+    text.to_lowercase()
 }

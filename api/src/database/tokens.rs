@@ -5,10 +5,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use utoipa::ToSchema;
 
+use super::statement::Columns as _;
 use super::{Database, DatabaseError, User, time};
 use crate::auth::Action;
 use enlace_contract::name::DeviceKey;
@@ -81,26 +81,37 @@ impl Database {
     ) -> Result<TokenRecord, DatabaseError> {
         let NewToken { user_id, name, devices, actions, expires_at } = new;
         // Ended tokens have no other end; a busy user makes the most of them.
-        sqlx::query("DELETE FROM enlace_tokens WHERE user_id = ? AND expires_at <= ?")
-            .bind(user_id)
-            .bind(now.as_millisecond())
-            .execute(&self.pool)
-            .await?;
-        let row = sqlx::query(
-            "INSERT INTO enlace_tokens (id, user_id, name, hash, devices, actions, created_at, expires_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
-        )
-        .bind(uuid::Uuid::new_v4().to_string())
-        .bind(user_id)
-        .bind(name)
-        .bind(hash)
-        .bind(devices.as_ref().map(to_json).transpose()?)
-        .bind(actions.as_ref().map(to_json).transpose()?)
-        .bind(now.as_millisecond())
-        .bind(expires_at.map(Timestamp::as_millisecond))
-        .fetch_one(&self.pool)
-        .await?;
-        token(&row)
+        let ended = self
+            .statement("DELETE FROM enlace_tokens WHERE user_id = ? AND expires_at <= ?")
+            .text(user_id)
+            .time(now);
+        self.run(ended).await?;
+        let whole = |exact: Timestamp| time(exact.as_millisecond());
+        let record = TokenRecord {
+            id: uuid::Uuid::new_v4().to_string(),
+            user_id: user_id.to_owned(),
+            name: name.to_owned(),
+            devices,
+            actions,
+            created_at: whole(now)?,
+            expires_at: expires_at.map(whole).transpose()?,
+            last_used_at: None,
+        };
+        let insert = self
+            .statement(
+                "INSERT INTO enlace_tokens (id, user_id, name, hash, devices, actions, created_at, expires_at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            )
+            .text(record.id.as_str())
+            .text(user_id)
+            .text(name)
+            .text(hash)
+            .text(record.devices.as_ref().map(to_json).transpose()?.as_deref())
+            .text(record.actions.as_ref().map(to_json).transpose()?.as_deref())
+            .time(record.created_at)
+            .time(record.expires_at);
+        self.run(insert).await?;
+        Ok(record)
     }
 
     /// The token of a hash and its user, when it has not ended. Notes that it was used.
@@ -112,24 +123,23 @@ impl Database {
         hash: &str,
         now: Timestamp,
     ) -> Result<Option<(TokenRecord, User)>, DatabaseError> {
-        let row = sqlx::query(
-            "SELECT * FROM enlace_tokens WHERE hash = ? AND (expires_at IS NULL OR expires_at > ?)",
-        )
-        .bind(hash)
-        .bind(now.as_millisecond())
-        .fetch_optional(&self.pool)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let token = token(&row)?;
+        let find = self
+            .statement(
+                "SELECT * FROM enlace_tokens WHERE hash = ? AND (expires_at IS NULL OR expires_at > ?)",
+            )
+            .text(hash)
+            .time(now);
+        let found = self.run(find).await?;
+        let Some(row) = found.row() else { return Ok(None) };
+        let token = token(row)?;
         let Some(user) = self.user(&token.user_id).await? else { return Ok(None) };
         if token.last_used_at.is_none_or(|last| now.duration_since(last) >= LAST_USED_STEP) {
-            let used = sqlx::query("UPDATE enlace_tokens SET last_used_at = ? WHERE id = ?")
-                .bind(now.as_millisecond())
-                .bind(&token.id)
-                .execute(&self.pool)
-                .await;
+            let used = self
+                .statement("UPDATE enlace_tokens SET last_used_at = ? WHERE id = ?")
+                .time(now)
+                .text(token.id.as_str());
             // A full disk must not close the API.
-            if let Err(error) = used {
+            if let Err(error) = self.run(used).await {
                 tracing::warn!(token = token.id, %error, "that token {} was used could not be noted", token.id);
             }
         }
@@ -141,13 +151,11 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn token_lives(&self, id: &str, now: Timestamp) -> Result<bool, DatabaseError> {
-        Ok(sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM enlace_tokens WHERE id = ? AND (expires_at IS NULL OR expires_at > ?))",
-        )
-        .bind(id)
-        .bind(now.as_millisecond())
-        .fetch_one(&self.pool)
-        .await?)
+        let find = self
+            .statement("SELECT id FROM enlace_tokens WHERE id = ? AND (expires_at IS NULL OR expires_at > ?)")
+            .text(id)
+            .time(now);
+        Ok(self.run(find).await?.row().is_some())
     }
 
     /// A page of tokens by identifier, after an identifier; of one user or of all.
@@ -160,16 +168,15 @@ impl Database {
         after: &str,
         limit: u32,
     ) -> Result<Vec<TokenRecord>, DatabaseError> {
-        let rows = sqlx::query(
-            "SELECT * FROM enlace_tokens WHERE (? IS NULL OR user_id = ?) AND id > ? ORDER BY id LIMIT ?",
-        )
-        .bind(user_id)
-        .bind(user_id)
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(token).collect()
+        let page = self
+            .statement(
+                "SELECT * FROM enlace_tokens WHERE (? IS NULL OR user_id = ?) AND id > ? ORDER BY id LIMIT ?",
+            )
+            .text(user_id)
+            .text(user_id)
+            .text(after)
+            .number(i64::from(limit));
+        self.run(page).await?.rows.iter().map(token).collect()
     }
 
     /// How many tokens a user has.
@@ -177,10 +184,8 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn count_tokens(&self, user_id: &str) -> Result<i64, DatabaseError> {
-        Ok(sqlx::query_scalar("SELECT count(*) FROM enlace_tokens WHERE user_id = ?")
-            .bind(user_id)
-            .fetch_one(&self.pool)
-            .await?)
+        let count = self.statement("SELECT count(*) FROM enlace_tokens WHERE user_id = ?").text(user_id);
+        self.run(count).await?.count()
     }
 
     /// Deletes the oldest token of a name, for callers that make a new one each time.
@@ -188,15 +193,15 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn delete_oldest_token(&self, user_id: &str, name: &str) -> Result<bool, DatabaseError> {
-        let done = sqlx::query(
-            "DELETE FROM enlace_tokens WHERE id IN (SELECT id FROM enlace_tokens \
-             WHERE user_id = ? AND name = ? ORDER BY created_at, id LIMIT 1)",
-        )
-        .bind(user_id)
-        .bind(name)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        // MySQL takes a limit only from a table of its own.
+        let delete = self
+            .statement(
+                "DELETE FROM enlace_tokens WHERE id IN (SELECT id FROM (SELECT id FROM enlace_tokens \
+                 WHERE user_id = ? AND name = ? ORDER BY created_at, id LIMIT 1) AS oldest)",
+            )
+            .text(user_id)
+            .text(name);
+        Ok(self.run(delete).await?.one())
     }
 
     /// Deletes a token; of one user, or whoever's it is.
@@ -204,29 +209,25 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn delete_token(&self, id: &str, user_id: Option<&str>) -> Result<bool, DatabaseError> {
-        let done = sqlx::query("DELETE FROM enlace_tokens WHERE id = ? AND (? IS NULL OR user_id = ?)")
-            .bind(id)
-            .bind(user_id)
-            .bind(user_id)
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected() == 1)
+        let delete = self
+            .statement("DELETE FROM enlace_tokens WHERE id = ? AND (? IS NULL OR user_id = ?)")
+            .text(id)
+            .text(user_id)
+            .text(user_id);
+        Ok(self.run(delete).await?.one())
     }
 }
 
-fn token(row: &SqliteRow) -> Result<TokenRecord, DatabaseError> {
-    let optional = |column: &str| -> Result<Option<Timestamp>, DatabaseError> {
-        row.try_get::<Option<i64>, _>(column)?.map(time).transpose()
-    };
+fn token(row: &AnyRow) -> Result<TokenRecord, DatabaseError> {
     Ok(TokenRecord {
-        id: row.try_get("id")?,
-        user_id: row.try_get("user_id")?,
-        name: row.try_get("name")?,
-        devices: from_json(row.try_get("devices")?)?,
-        actions: from_json(row.try_get("actions")?)?,
-        created_at: time(row.try_get("created_at")?)?,
-        expires_at: optional("expires_at")?,
-        last_used_at: optional("last_used_at")?,
+        id: row.text("id")?,
+        user_id: row.text("user_id")?,
+        name: row.text("name")?,
+        devices: from_json(row.text_or_null("devices")?)?,
+        actions: from_json(row.text_or_null("actions")?)?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time_or_null("expires_at")?,
+        last_used_at: row.time_or_null("last_used_at")?,
     })
 }
 

@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use utoipa::ToSchema;
 
-use super::{Database, DatabaseError, time};
+use super::statement::Columns as _;
+use super::url::Dialect;
+use super::{Database, DatabaseError, key, time};
 
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -24,7 +25,7 @@ pub struct User {
 }
 
 impl Database {
-    /// Stores a new user; none when the name is taken.
+    /// Stores a new user; none when the name is taken, without regard to case.
     ///
     /// # Errors
     /// When the database fails; so for all calls.
@@ -41,18 +42,22 @@ impl Database {
             administrator,
             created_at: time(now.as_millisecond())?,
         };
-        let done = sqlx::query(
-            "INSERT INTO enlace_users (id, name, password_hash, administrator, created_at) \
-             VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING",
-        )
-        .bind(&user.id)
-        .bind(name)
-        .bind(password_hash)
-        .bind(administrator)
-        .bind(now.as_millisecond())
-        .execute(&self.pool)
-        .await?;
-        Ok((done.rows_affected() == 1).then_some(user))
+        let insert = self
+            .statement(
+                "INSERT INTO enlace_users (id, name, name_key, password_hash, administrator, created_at) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
+            )
+            .text(user.id.as_str())
+            .text(name)
+            .text(key(name).as_str())
+            .text(password_hash)
+            .number(i64::from(administrator))
+            .time(now);
+        match self.run(insert).await {
+            Ok(_) => Ok(Some(user)),
+            Err(error) if error.is_duplicate() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The same, only when there is no user at all.
@@ -65,17 +70,22 @@ impl Database {
         password_hash: &str,
         now: Timestamp,
     ) -> Result<bool, DatabaseError> {
-        let done = sqlx::query(
-            "INSERT INTO enlace_users (id, name, password_hash, administrator, created_at) \
-             SELECT ?, ?, ?, 1, ? WHERE NOT EXISTS (SELECT 1 FROM enlace_users)",
-        )
-        .bind(uuid::Uuid::new_v4().to_string())
-        .bind(name)
-        .bind(password_hash)
-        .bind(now.as_millisecond())
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        let insert = self
+            .statement(
+                "INSERT INTO enlace_users (id, name, name_key, password_hash, administrator, created_at) \
+                 SELECT ?, ?, ?, ?, 1, ? FROM (SELECT count(*) AS users FROM enlace_users) AS counted WHERE users = 0",
+            )
+            .text(uuid::Uuid::new_v4().to_string().as_str())
+            .text(name)
+            .text(key(name).as_str())
+            .text(password_hash)
+            .time(now);
+        match self.run(insert).await {
+            Ok(done) => Ok(done.one()),
+            // Another process was first.
+            Err(error) if error.is_duplicate() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether there is any user.
@@ -83,19 +93,17 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn has_users(&self) -> Result<bool, DatabaseError> {
-        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM enlace_users)").fetch_one(&self.pool).await?)
+        Ok(self.run(self.statement("SELECT id FROM enlace_users LIMIT 1")).await?.row().is_some())
     }
 
-    /// The user of a name, with the hash of its password.
+    /// The user of a name, without regard to case, with the hash of its password.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn user_to_verify(&self, name: &str) -> Result<Option<(User, String)>, DatabaseError> {
-        let row = sqlx::query("SELECT * FROM enlace_users WHERE name = ?")
-            .bind(name)
-            .fetch_optional(&self.pool)
-            .await?;
-        row.map(|row| Ok((user(&row)?, row.try_get("password_hash")?))).transpose()
+        let find = self.statement("SELECT * FROM enlace_users WHERE name_key = ?").text(key(name).as_str());
+        let found = self.run(find).await?;
+        found.row().map(|row| Ok((user(row)?, row.text("password_hash")?))).transpose()
     }
 
     /// The user of an identifier.
@@ -103,11 +111,8 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn user(&self, id: &str) -> Result<Option<User>, DatabaseError> {
-        let row = sqlx::query("SELECT * FROM enlace_users WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await?;
-        row.as_ref().map(user).transpose()
+        let find = self.statement("SELECT * FROM enlace_users WHERE id = ?").text(id);
+        self.run(find).await?.row().map(user).transpose()
     }
 
     /// The oldest administrator.
@@ -115,11 +120,9 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn first_administrator(&self) -> Result<Option<User>, DatabaseError> {
-        let row =
-            sqlx::query("SELECT * FROM enlace_users WHERE administrator = 1 ORDER BY created_at, id LIMIT 1")
-                .fetch_optional(&self.pool)
-                .await?;
-        row.as_ref().map(user).transpose()
+        let find = self
+            .statement("SELECT * FROM enlace_users WHERE administrator = 1 ORDER BY created_at, id LIMIT 1");
+        self.run(find).await?.row().map(user).transpose()
     }
 
     /// A page of users by name, after a name.
@@ -127,12 +130,11 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn users(&self, after: &str, limit: u32) -> Result<Vec<User>, DatabaseError> {
-        let rows = sqlx::query("SELECT * FROM enlace_users WHERE name > ? ORDER BY name LIMIT ?")
-            .bind(after)
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(user).collect()
+        let page = self
+            .statement("SELECT * FROM enlace_users WHERE name_key > ? ORDER BY name_key LIMIT ?")
+            .text(key(after).as_str())
+            .number(i64::from(limit));
+        self.run(page).await?.rows.iter().map(user).collect()
     }
 
     /// Replaces a password. Every token of the user but `keep` ends, since whoever knew the old password may have made one.
@@ -145,42 +147,52 @@ impl Database {
         password_hash: &str,
         keep: Option<&str>,
     ) -> Result<bool, DatabaseError> {
-        let mut transaction = self.pool.begin().await?;
-        let done = sqlx::query("UPDATE enlace_users SET password_hash = ? WHERE id = ?")
-            .bind(password_hash)
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("DELETE FROM enlace_tokens WHERE user_id = ? AND id <> ?")
-            .bind(id)
-            .bind(keep.unwrap_or_default())
-            .execute(&mut *transaction)
-            .await?;
+        let mut transaction = self.begin().await?;
+        let replace = self
+            .statement("UPDATE enlace_users SET password_hash = ? WHERE id = ?")
+            .text(password_hash)
+            .text(id);
+        let replaced = transaction.run(replace).await?;
+        let end = self
+            .statement("DELETE FROM enlace_tokens WHERE user_id = ? AND id <> ?")
+            .text(id)
+            .text(keep.unwrap_or_default());
+        transaction.run(end).await?;
         transaction.commit().await?;
-        Ok(done.rows_affected() == 1)
+        Ok(replaced.one())
     }
 
-    /// Deletes a user with its tokens, unless it is the last administrator.
+    /// Deletes a user with its tokens, instances and queue, unless it is the last administrator.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn delete_user(&self, id: &str) -> Result<bool, DatabaseError> {
-        let done = sqlx::query(
-            "DELETE FROM enlace_users WHERE id = ? AND (administrator = 0 \
-             OR (SELECT count(*) FROM enlace_users WHERE administrator = 1) > 1)",
-        )
-        .bind(id)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        let mut transaction = self.begin().await?;
+        if self.dialect != Dialect::Sqlite {
+            // Two administrators could delete each other at the same moment.
+            let lock =
+                self.statement("SELECT id FROM enlace_users WHERE administrator = 1 ORDER BY id FOR UPDATE");
+            transaction.run(lock).await?;
+        }
+        // MySQL reads the table it deletes from only through another one.
+        let delete = self
+            .statement(
+                "DELETE FROM enlace_users WHERE id = ? AND (administrator = 0 OR 1 < \
+                 (SELECT administrators FROM (SELECT count(*) AS administrators FROM enlace_users \
+                 WHERE administrator = 1) AS counted))",
+            )
+            .text(id);
+        let done = transaction.run(delete).await?;
+        transaction.commit().await?;
+        Ok(done.one())
     }
 }
 
-pub(super) fn user(row: &SqliteRow) -> Result<User, DatabaseError> {
+pub(super) fn user(row: &AnyRow) -> Result<User, DatabaseError> {
     Ok(User {
-        id: row.try_get("id")?,
-        name: row.try_get("name")?,
-        administrator: row.try_get("administrator")?,
-        created_at: time(row.try_get("created_at")?)?,
+        id: row.text("id")?,
+        name: row.text("name")?,
+        administrator: row.number("administrator")? != 0,
+        created_at: row.time("created_at")?,
     })
 }
