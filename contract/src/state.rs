@@ -60,7 +60,8 @@ impl Phase {
         )
     }
 
-    const ALL: [Self; 15] = [
+    /// All phases.
+    pub const ALL: [Self; 15] = [
         Self::Pending,
         Self::Starting,
         Self::AwaitingScan,
@@ -139,6 +140,8 @@ pub enum Reason {
     PairingFailed,
     /// WhatsApp asks for a passkey.
     PasskeyRequired,
+    /// The volume has too little room: a full one would lose messages.
+    DiskFull,
     /// The device is stopping.
     Stopping,
 }

@@ -33,6 +33,16 @@ pub const CREATED_BY_API: &str = "enlace-api";
 pub const DEVICE: &str = "enlace.dev/device";
 /// Label of a number's claim: the namespace of its holder.
 pub const HOLDER_NAMESPACE: &str = "enlace.dev/holder-namespace";
+/// Label of a number's claim: the number, in canonical form.
+pub const NUMBER: &str = "enlace.dev/number";
+/// Annotation of a pod: a hash of what it was made from, so that one made from something else is seen.
+pub const TEMPLATE_HASH: &str = "enlace.dev/template-hash";
+/// Annotation of a pod: the UID of its device.
+pub const DEVICE_UID: &str = "enlace.dev/device-uid";
+/// Annotation of a volume claim: the UID of the device that it was made for. Another device of the same name that finds it adopts it.
+pub const MADE_FOR: &str = "enlace.dev/made-for";
+/// Annotation of a volume claim: the size that was asked for last.
+pub const VOLUME_SIZE: &str = "enlace.dev/volume-size";
 /// Finalizer of a device whose session is to be ended when it is deleted.
 pub const LOGOUT_FINALIZER: &str = "enlace.dev/logout";
 
@@ -50,6 +60,23 @@ pub const APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The labels by which the children of all devices are found.
 pub const CHILD_SELECTOR: &str =
     "app.kubernetes.io/managed-by=enlace-operator,app.kubernetes.io/component=device";
+
+/// The labels by which the claims of all numbers are found.
+pub const CLAIM_SELECTOR: &str =
+    "app.kubernetes.io/managed-by=enlace-operator,app.kubernetes.io/component=number-claim";
+
+/// The labels of the claim of a number by a device.
+pub fn claim_labels(number: &CanonicalNumber, key: &DeviceKey) -> [(&'static str, String); 7] {
+    [
+        (APP_NAME, "enlace".to_owned()),
+        (APP_COMPONENT, "number-claim".to_owned()),
+        (APP_PART_OF, "enlace".to_owned()),
+        (APP_MANAGED_BY, FIELD_MANAGER.to_owned()),
+        (NUMBER, number.to_string()),
+        (HOLDER_NAMESPACE, key.namespace().to_owned()),
+        (DEVICE, key.name().to_owned()),
+    ]
+}
 
 /// The labels of each child of a device.
 pub fn child_labels(key: &DeviceKey) -> [(&'static str, String); 6] {

@@ -31,14 +31,14 @@
 //! | cluster | `enlace.dev` | `whatsappdevices` | patch | to add and drop the finalizer `enlace.dev/logout` |
 //! | cluster | `enlace.dev` | `whatsappdevices/status` | patch | the status, by server-side apply |
 //! | cluster | core | `persistentvolumeclaims` | list, watch | the cache (metadata only) |
-//! | cluster | core | `persistentvolumeclaims` | create, patch | the volume of a session; it grows, and is kept or not |
+//! | cluster | core | `persistentvolumeclaims` | get, create, patch | the volume of a session; it grows, and is kept or not |
 //! | cluster | core | `persistentvolumeclaims` | delete | the empty volume of a device that nobody linked |
 //! | cluster | core | `configmaps` | list, watch | the cache (metadata only, of devices' children only) |
-//! | cluster | core | `configmaps` | create, patch, update | a device's configuration; update puts right what somebody edited |
+//! | cluster | core | `configmaps` | get, create, patch, update | a device's configuration; update puts right what somebody edited |
 //! | cluster | `apps` | `statefulsets` | list, watch | the cache (metadata only) |
-//! | cluster | `apps` | `statefulsets` | create, patch, update | a device's pod; update puts right what somebody edited |
+//! | cluster | `apps` | `statefulsets` | get, create, patch, update | a device's pod; update puts right what somebody edited |
 //! | cluster | `networking.k8s.io` | `networkpolicies` | list, watch | the cache (metadata only) |
-//! | cluster | `networking.k8s.io` | `networkpolicies` | create, patch, update | who reaches a device; update puts right what somebody edited |
+//! | cluster | `networking.k8s.io` | `networkpolicies` | get, create, patch, update | who reaches a device; update puts right what somebody edited |
 //! | cluster | core | `pods` | list, watch | addresses and readiness of devices' pods |
 //! | cluster | core | `pods` | delete | to restart a device, with a precondition on the pod's UID |
 //! | cluster | `events.k8s.io` | `events` | create, patch | Events on devices |
@@ -47,5 +47,30 @@
 //! | own | core | `secrets` named `<installation>-operator-key`, `-api-key`, `-admin` | get | to read them |
 //! | listed | core | `secrets` | create, patch, delete | `pairing.publishIn: Secret` |
 //!
+//! `get` of children is for one thing: before one is made, whether somebody else has an object of that name.
+//!
 //! Not among them: Secrets elsewhere, `whatsappdevices` create or delete, exec, nodes. Children go with their device by garbage
 //! collection; the owner references do not block the owner's deletion, so no permission on `whatsappdevices/finalizers` is needed.
+
+pub mod apply;
+pub mod build;
+pub mod caches;
+pub mod config;
+pub mod context;
+pub mod controller;
+pub mod events;
+pub mod health;
+pub mod keys;
+pub mod leader;
+pub mod observe;
+pub mod plan;
+pub mod pods;
+pub mod rollout;
+pub mod run;
+pub mod status;
+pub mod streams;
+pub mod sweep;
+pub mod telemetry;
+pub mod triggers;
+pub mod validate;
+pub mod written;

@@ -1,3 +1,78 @@
-//! The program of the operator.
+//! The program of the operator: reads its configuration, starts it, stops on SIGTERM.
 
-fn main() {}
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use enlace_operator::config::OperatorConfig;
+use enlace_operator::run::{Options, Ports, run};
+use enlace_operator::telemetry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Makes of each WhatsAppDevice a claim of its number, a volume, a pod and a status.
+#[derive(Parser)]
+#[command(name = "enlace-operator", version)]
+struct Arguments {
+    /// The configuration (YAML).
+    #[arg(long, env = "ENLACE_OPERATOR_CONFIG", default_value = "/etc/enlace/operator.yaml")]
+    config: PathBuf,
+    /// The installation's namespace.
+    #[arg(long, env = "ENLACE_NAMESPACE")]
+    namespace: String,
+    /// The name of this pod: who holds the leader's lease.
+    #[arg(long, env = "ENLACE_POD_NAME")]
+    pod_name: String,
+    /// Where probes are answered.
+    #[arg(long, env = "ENLACE_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Where metrics are served.
+    #[arg(long, env = "ENLACE_METRICS_LISTEN", default_value = "0.0.0.0:9090")]
+    metrics_listen: SocketAddr,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::log(std::env::var("ENLACE_LOG").ok().as_deref());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("enlace-operator: the runtime could not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(start(arguments));
+    // A replica that lost its lease must end at once, whatever still runs.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the operator ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { config, namespace, pod_name, listen, metrics_listen } = arguments;
+    let config = OperatorConfig::read(&config)?;
+    // Two crates may each want a provider of cryptography; the one that both can use is chosen here.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = kube::Client::try_default().await.context("no way to an API server was found")?;
+    let recorder = telemetry::metrics().context("metrics could not start")?;
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        asked.cancel();
+    });
+    let ports = Ports { health: listen, metrics: metrics_listen };
+    Ok(run(Options { config, namespace, pod_name }, client, ports, recorder, stop).await?)
+}

@@ -1,0 +1,257 @@
+//! How many pods may be restarted at a time.
+//!
+//! A pod that is to be made from something else (a new image, another `pod` setting) is deleted by the operator, and its device counts as
+//! away until it is what it was: connected again, or ready when it was not connected. When some did not come back in time, nothing more is
+//! restarted: an image that does not work must not reach every number. A device that is away itself may always be restarted again, for
+//! that is how it is mended. Pure: the clock is an argument. A new leader, and so a restart of the operator, begins with nothing away; its
+//! first looks at the devices find those whose pods are young.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::triggers::DeviceRef;
+
+/// After how long a device that did not come back counts as lost to the rollout: a large image may be pulled meanwhile.
+pub const COME_BACK: Duration = Duration::from_secs(600);
+/// After how many of these nothing more is restarted.
+pub const STOP_AFTER: usize = 3;
+
+/// What a device was before its restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Connected to WhatsApp.
+    Connected,
+    /// Running, and not connected.
+    Ready,
+    /// Neither; it cannot become worse.
+    Broken,
+}
+
+/// What a device is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Now<'a> {
+    /// Its pod.
+    pub pod: Option<&'a str>,
+    /// Whether the pod is ready.
+    pub ready: bool,
+    /// Whether it is connected, as this pod says.
+    pub connected: bool,
+}
+
+/// Whether a device may be restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may, and counts as away from now on.
+    Go,
+    /// Not yet: others are away.
+    Wait,
+    /// No more: too many did not come back.
+    Stopped,
+}
+
+#[derive(Debug)]
+struct Away {
+    before: Before,
+    old_pod: String,
+    since: Timestamp,
+}
+
+/// The restarts that are under way.
+#[derive(Debug)]
+pub struct Rollout {
+    most: usize,
+    away: HashMap<DeviceRef, Away>,
+    waiting: VecDeque<DeviceRef>,
+    in_line: HashSet<DeviceRef>,
+}
+
+impl Rollout {
+    /// Nothing is under way; at most so many may be away.
+    pub fn new(most: usize) -> Self {
+        Self { most, away: HashMap::new(), waiting: VecDeque::new(), in_line: HashSet::new() }
+    }
+
+    /// Whether a device may be restarted now. Only to be asked by who will do it.
+    pub fn restart(&mut self, device: &DeviceRef, pod: &str, before: Before, now: Timestamp) -> Decision {
+        if let Some(away) = self.away.get_mut(device) {
+            // Its time runs on, so that a device which is restarted over and over is not always young.
+            pod.clone_into(&mut away.old_pod);
+            return Decision::Go;
+        }
+        let decision = if self.is_stopped(now) {
+            Decision::Stopped
+        } else if self.away.len() >= self.most {
+            Decision::Wait
+        } else {
+            self.away.insert(device.clone(), Away { before, old_pod: pod.to_owned(), since: now });
+            return Decision::Go;
+        };
+        if self.in_line.insert(device.clone()) {
+            self.waiting.push_back(device.clone());
+        }
+        decision
+    }
+
+    /// Takes note of what a device is now.
+    pub fn observe(&mut self, device: &DeviceRef, now: &Now<'_>) {
+        let Some(Away { before, old_pod, since: _ }) = self.away.get(device) else { return };
+        let Some(pod) = now.pod.filter(|pod| pod != old_pod) else { return };
+        let _ = pod;
+        let back = match before {
+            Before::Connected => now.connected,
+            Before::Ready => now.ready,
+            Before::Broken => true,
+        };
+        if back {
+            self.away.remove(device);
+        }
+    }
+
+    /// Notes a device that an earlier leader seems to have restarted.
+    pub fn resume(&mut self, device: &DeviceRef, before: Before, since: Timestamp) {
+        let away = || Away { before, old_pod: String::new(), since };
+        self.away.entry(device.clone()).or_insert_with(away);
+    }
+
+    /// Forgets a device that is not to run any more.
+    pub fn forget(&mut self, device: &DeviceRef) {
+        self.away.remove(device);
+        if self.in_line.remove(device) {
+            self.waiting.retain(|other| other != device);
+        }
+    }
+
+    /// Those that may ask again now, as many as there is room for.
+    pub fn next(&mut self, now: Timestamp) -> Vec<DeviceRef> {
+        if self.is_stopped(now) {
+            return Vec::new();
+        }
+        let room = self.most.saturating_sub(self.away.len()).min(self.waiting.len());
+        let next: Vec<DeviceRef> = self.waiting.drain(..room).collect();
+        for device in &next {
+            self.in_line.remove(device);
+        }
+        next
+    }
+
+    /// Whether too many did not come back.
+    pub fn is_stopped(&self, now: Timestamp) -> bool {
+        self.late(now).take(STOP_AFTER).count() == STOP_AFTER
+    }
+
+    /// Those that did not come back.
+    pub fn late(&self, now: Timestamp) -> impl Iterator<Item = &DeviceRef> {
+        self.away
+            .iter()
+            .filter(move |(_, away)| {
+                away.before != Before::Broken && away.since.checked_add(COME_BACK).is_ok_and(|end| end <= now)
+            })
+            .map(|(device, _)| device)
+    }
+
+    /// How many are away, wait, and are late.
+    pub fn counts(&self, now: Timestamp) -> BTreeMap<&'static str, usize> {
+        [("away", self.away.len()), ("waiting", self.waiting.len()), ("late", self.late(now).count())].into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::triggers::device_ref;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_900_000_000 + second).unwrap()
+    }
+
+    fn device(number: usize) -> DeviceRef {
+        device_ref("shop", &format!("device-{number}"))
+    }
+
+    fn back(pod: &str) -> Now<'_> {
+        Now { pod: Some(pod), ready: true, connected: true }
+    }
+
+    #[test]
+    fn rollout_budget_never_exceeded() {
+        // Devices ask, come back and ask again in an order that a simple generator makes; the seed makes it the same each time.
+        let mut seed = 7_u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        for most in 1..6 {
+            let mut rollout = Rollout::new(most);
+            let mut away: HashSet<usize> = HashSet::new();
+            for second in 0..2_000 {
+                let one = usize::try_from(random(20)).unwrap();
+                if random(2) == 0 {
+                    let asked = rollout.restart(&device(one), "old", Before::Connected, at(second / 10));
+                    assert!(asked != Decision::Stopped);
+                    if asked == Decision::Go {
+                        away.insert(one);
+                    }
+                } else if away.remove(&one) {
+                    rollout.observe(&device(one), &back("new"));
+                }
+                assert!(away.len() <= most, "{} away of {most}", away.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_is_back_when_it_is_what_it_was() {
+        let ready = Now { pod: Some("new"), ready: true, connected: false };
+        let same_pod = back("old");
+        let no_pod = Now { pod: None, ready: false, connected: false };
+        let new_pod = Now { pod: Some("new"), ready: false, connected: false };
+        for (before, now, is_back) in [
+            (Before::Connected, &ready, false),
+            (Before::Connected, &back("new"), true),
+            (Before::Connected, &same_pod, false),
+            (Before::Ready, &ready, true),
+            (Before::Ready, &new_pod, false),
+            (Before::Ready, &no_pod, false),
+            (Before::Broken, &new_pod, true),
+        ] {
+            let mut rollout = Rollout::new(1);
+            assert_eq!(rollout.restart(&device(1), "old", before, at(0)), Decision::Go);
+            rollout.observe(&device(1), now);
+            let free = rollout.restart(&device(2), "old", before, at(1)) == Decision::Go;
+            assert_eq!(free, is_back, "{before:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_more_is_restarted_when_some_did_not_come_back() {
+        let mut rollout = Rollout::new(5);
+        for one in 0..STOP_AFTER {
+            assert_eq!(rollout.restart(&device(one), "old", Before::Ready, at(0)), Decision::Go);
+        }
+        assert_eq!(rollout.restart(&device(9), "old", Before::Ready, at(599)), Decision::Go);
+        assert_eq!(rollout.restart(&device(8), "old", Before::Ready, at(600)), Decision::Stopped);
+        assert!(rollout.next(at(600)).is_empty());
+        // One of them is mended: it may be restarted, and when it is back the others go on.
+        assert_eq!(rollout.restart(&device(0), "second", Before::Broken, at(700)), Decision::Go);
+        rollout.observe(&device(0), &back("third"));
+        assert!(!rollout.is_stopped(at(700)));
+        assert_eq!(rollout.next(at(700)), vec![device(8)]);
+    }
+
+    #[test]
+    fn those_that_wait_are_named_once_there_is_room() {
+        let mut rollout = Rollout::new(1);
+        assert_eq!(rollout.restart(&device(1), "old", Before::Ready, at(0)), Decision::Go);
+        for _ in 0..2 {
+            assert_eq!(rollout.restart(&device(2), "old", Before::Ready, at(0)), Decision::Wait);
+            assert_eq!(rollout.restart(&device(3), "old", Before::Ready, at(0)), Decision::Wait);
+        }
+        assert!(rollout.next(at(1)).is_empty());
+        rollout.forget(&device(1));
+        assert_eq!(rollout.next(at(1)), vec![device(2)]);
+        rollout.forget(&device(3));
+        assert!(rollout.next(at(1)).is_empty());
+    }
+}
