@@ -135,12 +135,26 @@ impl Played {
 
     /// A phone linked, and asks for its number.
     pub(crate) fn links(&self, number: &str) {
+        self.is_linked(number, ClaimState::Pending);
+    }
+
+    /// A phone linked whose number the device refuses by itself.
+    pub(crate) fn links_refused(&self, number: &str) {
+        self.is_linked(number, ClaimState::Refused);
+    }
+
+    /// It restored a session whose number was granted once.
+    pub(crate) fn links_granted(&self, number: &str) {
+        self.is_linked(number, ClaimState::Granted);
+    }
+
+    fn is_linked(&self, number: &str, claim: ClaimState) {
         self.says(|state| {
             *state = DeviceState {
                 phase: Phase::Connected,
                 paired: true,
                 account: Some(account(number)),
-                claim: ClaimState::Pending,
+                claim,
                 connected_at: Some(jiff::Timestamp::UNIX_EPOCH),
                 ..DeviceState::default()
             };

@@ -47,7 +47,11 @@ impl Keeper {
             .map_err(|error| DirectoryError::Invalid(error.to_string()))?;
         json_patch::merge(&mut value, &serde_json::json!({ "spec": patch }));
         let device = manifest::from_value(value).map_err(invalid)?;
-        manifest::validate_update(&entry.declared, &device).map_err(invalid)?;
+        manifest::validate_update(&entry.accepted(), &device).map_err(invalid)?;
+        let renumbered = entry.declared.spec.phone_number != device.spec.phone_number;
+        if let Some(mismatch) = entry.mismatch(&device).filter(|_| renumbered) {
+            return Err(DirectoryError::Invalid(mismatch.to_string()));
+        }
         self.write(key, device).await
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use enlace_contract::client::DeviceClient;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::state::{ClaimDecision, ClaimState, DeviceState, Phase};
-use enlace_crds::rules::claims::{self, Claims, Decision, Holder};
+use enlace_crds::rules::claims::{self, Claims, Decision, Holder, Mismatch};
+use enlace_crds::rules::conditions::PAIRED;
 use enlace_crds::rules::pairing::Window;
 use enlace_crds::rules::{ClaimOutcome, Observation, Observed, PodFacts, status};
 use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, config, names};
@@ -24,6 +25,8 @@ pub(super) struct Entry {
     pub(super) file: String,
     /// The declaration, with the defaults filled in.
     pub(super) declared: WhatsAppDevice,
+    /// The number of the last declaration that was accepted: it is set once.
+    pub(super) accepted_number: Option<String>,
     pub(super) ours: bool,
     pub(super) generation: i64,
     pub(super) record: Record,
@@ -111,7 +114,11 @@ impl Entry {
         // A text that is no number makes the spec invalid below.
         let declared = config::phone_number(&resource).ok().flatten();
         let state = self.state();
-        let wanted = claims::wanted(declared.as_ref(), state, &self.status);
+        let wanted = claims::wanted(declared.as_ref(), state, &self.status).number;
+        // Of a session that is not heard, the number may be known by the claim alone: it is kept.
+        let unheard = state.is_none() && self.status.is_true(PAIRED);
+        let held = claims.number_of(&self.record.uid).filter(|_| unheard).cloned();
+        let wanted = held.or(wanted);
         let claim = match &wanted {
             None => ClaimOutcome::NotNeeded,
             Some(number) => match claims.claim(number.clone(), self.holder()) {
@@ -132,16 +139,19 @@ impl Entry {
         };
         let observation = Observation::new(&resource, claim, observed, pod, None);
         let expired = matches!(observation.window(&self.status, now), Window::Expired { .. });
-        // A device that linked to another's number goes on running: it is told so, and unlinks itself.
-        let linked_here = declared.is_none() && state.is_some_and(|state| state.account.is_some());
+        // A device that linked to another's number goes on running: it is told so, and unlinks itself. One that has the number already
+        // would be its second client: it stops.
+        let unlinks = state.is_some_and(|state| {
+            let linked = state.account.as_ref().map(|account| account.phone_number.canonical());
+            linked == wanted && matches!(state.claim, ClaimState::Pending | ClaimState::Refused)
+        });
         let runs = !observation.suspend && observation.invalid.is_none() && !expired;
         let configuration = config::device_config(&resource, Vec::new()).ok();
         let desired = configuration
-            .filter(|_| runs && (!duplicate || linked_here))
+            .filter(|_| runs && (!duplicate || unlinks))
             .map_or(Desired::Stop, |config| Desired::Run(Box::new(config)));
         let decision = state.and_then(|state| {
             let number = state.account.as_ref()?.phone_number.canonical();
-            // Of another number than the declared one the device knows by itself that it cannot have it.
             let undecided = state.claim == ClaimState::Pending && wanted.as_ref() == Some(&number);
             undecided.then_some(ClaimDecision { number, granted: !duplicate })
         });
@@ -151,6 +161,20 @@ impl Entry {
             decision,
             next: status::next_change(&self.status, &observation, now),
         }
+    }
+
+    /// What a change is checked against: the declaration that there is, with the number that was accepted last. A number that never was may
+    /// be taken back.
+    pub(super) fn accepted(&self) -> WhatsAppDevice {
+        let mut accepted = self.declared.clone();
+        accepted.spec.phone_number.clone_from(&self.accepted_number);
+        accepted
+    }
+
+    /// Why a declaration contradicts the device's session.
+    pub(super) fn mismatch(&self, declaration: &WhatsAppDevice) -> Option<Mismatch> {
+        let declared = config::phone_number(declaration).ok().flatten();
+        claims::wanted(declared.as_ref(), self.state(), &self.status).mismatch
     }
 
     /// The worker is to bring this about.

@@ -9,6 +9,7 @@ use enlace_contract::client::DeviceClient;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::state::DeviceState;
 use enlace_crds::rules::claims::{self, Candidate, Claims};
+use enlace_crds::rules::conditions::ACCEPTED;
 use enlace_crds::{WhatsAppDevice, config, manifest};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -189,7 +190,7 @@ impl Keeper {
         entry.ours = ours;
         entry.life = Life::Declared;
         if entry.declared != *device {
-            manifest::validate_update(&entry.declared, device).map_err(|error| error.to_string())?;
+            manifest::validate_update(&entry.accepted(), device).map_err(|error| error.to_string())?;
             entry.generation += i64::from(entry.declared.spec != device.spec);
             entry.declared = device.clone();
         }
@@ -202,6 +203,7 @@ impl Keeper {
             key: key.clone(),
             file: file.to_owned(),
             declared: device.clone(),
+            accepted_number: None,
             ours,
             generation: 1,
             status: record.status(),
@@ -253,6 +255,9 @@ impl Keeper {
         let verdict = entry.judge(&mut self.claims, now);
         let before = entry.status.phase;
         entry.status = verdict.status;
+        if entry.status.is_true(ACCEPTED) {
+            entry.accepted_number.clone_from(&entry.declared.spec.phone_number);
+        }
         if entry.status.phase != before {
             let phase = entry.status.phase.unwrap_or_default();
             let reason = entry.status.condition("Connected").map(|condition| condition.reason.as_str());
@@ -382,7 +387,7 @@ fn declared<'a>(
 
 fn candidate(entry: &Entry) -> Option<Candidate> {
     let declared = config::phone_number(&entry.declared).ok().flatten();
-    let number = claims::wanted(declared.as_ref(), None::<&DeviceState>, &entry.status)?;
+    let number = claims::wanted(declared.as_ref(), None::<&DeviceState>, &entry.status).number?;
     let linked =
         entry.status.account.as_ref().is_some_and(|account| account.phone_number.canonical() == number);
     Some(Candidate { number, holder: entry.holder(), linked, created: Some(entry.record.created_at) })

@@ -31,6 +31,7 @@ use async_trait::async_trait;
 use enlace_contract::client::DeviceClient;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::number::CanonicalNumber;
+use enlace_crds::rules::conditions::{ACCEPTED, DUPLICATE_NUMBER};
 use enlace_crds::{WhatsAppDevice, manifest};
 use futures::stream::{BoxStream, StreamExt as _};
 use jiff::Timestamp;
@@ -160,10 +161,11 @@ impl DeviceDirectory for FolderDirectory {
         let devices = self.devices();
         let of_number = || devices.values().filter(|device| device.number().as_ref() == Some(number));
         // A duplicate has the number in its declaration only.
-        let accepted = |device: &&Arc<Device>| {
-            device.resource.status.as_ref().is_some_and(|status| status.is_true("Accepted"))
+        let duplicate = |device: &&Arc<Device>| {
+            let accepted = device.resource.status.as_ref().and_then(|status| status.condition(ACCEPTED));
+            accepted.is_some_and(|accepted| accepted.reason == DUPLICATE_NUMBER)
         };
-        Ok(of_number().find(accepted).or_else(|| of_number().next()).cloned())
+        Ok(of_number().find(|device| !duplicate(device)).or_else(|| of_number().next()).cloned())
     }
 
     async fn create(&self, device: WhatsAppDevice) -> Result<Arc<Device>, DirectoryError> {
