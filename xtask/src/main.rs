@@ -3,7 +3,8 @@
 //! * [`test`]: everything CI checks; its steps are in `test/`,
 //! * [`crds`]: writes or checks the generated resource definition,
 //! * [`demo`]: builds the demonstration and starts it,
-//! * [`bench`]: builds a benchmark and starts it.
+//! * [`bench`]: builds a benchmark and starts it,
+//! * [`images`]: the container images.
 //!
 //! What they stand on: [`workspace`] (where things are), [`build`] (the two builds, for production and for the simulator),
 //! [`run`] (programs, and the report of a run), [`direction`] (who may depend on whom), [`setup`] (what is installed first).
@@ -13,6 +14,7 @@ mod build;
 mod crds;
 mod demo;
 mod direction;
+mod images;
 mod run;
 mod setup;
 mod test;
@@ -40,6 +42,8 @@ enum Verb {
     Demo(demo::Options),
     /// Measure the programs as they are released.
     Bench(bench::Options),
+    /// Build the container images, as OCI archives.
+    Images(images::Options),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Crds(options) => crds::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Images(options) => images::run(&options),
     };
     match result {
         Ok(code) => code,
