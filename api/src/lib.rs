@@ -5,6 +5,7 @@
 //! * [`database`]: users and tokens,
 //! * [`auth`]: from a token to a [`auth::Principal`], passwords, the first administrator,
 //! * [`http`]: the routes under `/v1`, and what guards them,
+//! * [`seed`]: the compatible API under `/api`, for billing programs in Spanish,
 //! * [`server`]: the listener.
 //!
 //! Nothing here knows WhatsApp: a request for a number is passed on to its device.
@@ -13,4 +14,5 @@ pub mod auth;
 pub mod database;
 pub mod directory;
 pub mod http;
+pub mod seed;
 pub mod server;

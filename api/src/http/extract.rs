@@ -142,7 +142,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 /// Where the caller is, when that is known.
-pub(super) struct Address(pub(super) Option<SocketAddr>);
+pub(crate) struct Address(pub(crate) Option<SocketAddr>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Address {
     type Rejection = std::convert::Infallible;

@@ -7,6 +7,7 @@ use enlace_contract::client::ClientError;
 use enlace_contract::problem::Problem;
 use http::{HeaderValue, StatusCode, header};
 
+use super::limits::TooMany;
 use crate::auth::Action;
 use crate::auth::password::PasswordError;
 use crate::database::DatabaseError;
@@ -38,15 +39,17 @@ impl Failure {
         let challenge = format!("Bearer realm=\"enlace\", error=\"insufficient_scope\", scope=\"{needed}\"");
         Self { problem: Box::new(problem), challenge: Some(challenge) }
     }
-
-    pub(super) fn too_many(seconds: u64, detail: &str) -> Self {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", detail).retry_after(seconds).into()
-    }
 }
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self { problem: Box::new(problem), challenge: None }
+    }
+}
+
+impl From<TooMany> for Failure {
+    fn from(TooMany { seconds, detail }: TooMany) -> Self {
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", detail).retry_after(seconds).into()
     }
 }
 
@@ -136,7 +139,7 @@ impl IntoResponse for Failure {
 
 /// The reason of a problem, for the log line and the measurement of its request.
 #[derive(Clone, Debug)]
-pub(super) struct Reason(pub(super) String);
+pub(crate) struct Reason(pub(crate) String);
 
 /// Something that should not happen; the log has it.
 pub(super) fn internal() -> Failure {

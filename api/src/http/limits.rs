@@ -11,8 +11,6 @@ use std::time::Duration;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use super::failure::Failure;
-
 /// Slots of a table; a slot in use takes some dozens of bytes.
 const SLOTS: u64 = 1 << 15;
 
@@ -59,8 +57,17 @@ impl Default for Quotas {
     }
 }
 
+/// A caller calls too often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TooMany {
+    /// After how many seconds it may call again.
+    pub(crate) seconds: u64,
+    /// What is too often, for a person.
+    pub(crate) detail: &'static str,
+}
+
 /// The limits.
-pub(super) struct Limits {
+pub(crate) struct Limits {
     token: Table,
     address: Table,
     login_address: Table,
@@ -73,7 +80,7 @@ struct Table {
 }
 
 impl Limits {
-    pub(super) fn new(quotas: &Quotas) -> Self {
+    pub(crate) fn new(quotas: &Quotas) -> Self {
         Self {
             token: Table::new(quotas.token),
             address: Table::new(quotas.address),
@@ -83,22 +90,22 @@ impl Limits {
     }
 
     /// A request of a token.
-    pub(super) fn token(&self, id: &str) -> Result<(), Failure> {
-        self.token.take(id).map_err(|wait| Failure::too_many(wait, "this token calls too often"))
+    pub(crate) fn token(&self, id: &str) -> Result<(), TooMany> {
+        let detail = "this token calls too often";
+        self.token.take(id).map_err(|seconds| TooMany { seconds, detail })
     }
 
     /// A request of nobody known.
-    pub(super) fn address(&self, address: Option<SocketAddr>) -> Result<(), Failure> {
-        self.address
-            .take(network(address))
-            .map_err(|wait| Failure::too_many(wait, "this address calls too often"))
+    pub(crate) fn address(&self, address: Option<SocketAddr>) -> Result<(), TooMany> {
+        let detail = "this address calls too often";
+        self.address.take(network(address)).map_err(|seconds| TooMany { seconds, detail })
     }
 
     /// A login.
-    pub(super) fn login(&self, address: Option<SocketAddr>, name: &str) -> Result<(), Failure> {
+    pub(crate) fn login(&self, address: Option<SocketAddr>, name: &str) -> Result<(), TooMany> {
         // An address that is held up takes nothing from the name: it could lock a person out.
         let taken = self.login_address.take(network(address)).and_then(|()| self.login_name.take(name));
-        taken.map_err(|wait| Failure::too_many(wait, "too many logins; wait and try again"))
+        taken.map_err(|seconds| TooMany { seconds, detail: "too many logins; wait and try again" })
     }
 }
 

@@ -3,6 +3,7 @@
 //! * [`App`]: what the routes share, and the router,
 //! * `session`: login and who one is, `users`, `tokens`,
 //! * `devices`: the devices themselves, `forward`: what is passed on to one, `events`: streams,
+//! * [`seed`](crate::seed): the compatible API under `/api`, with answers and errors of its own,
 //! * `health`: probes and metrics, [`openapi`]: the description of all this,
 //! * `authenticate`: from a request to a [`Principal`](crate::auth::Principal), `limits`: how often, `observe`: request ids, log lines,
 //!   measurements and the headers of every answer, `failure`: errors, `extract`: what a handler takes.
@@ -30,9 +31,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use enlace_contract::problem::Problem;
-use http::{StatusCode, header};
+use http::{StatusCode, Uri, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -42,9 +44,11 @@ use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 use crate::auth::Passwords;
 use crate::database::Database;
 use crate::directory::DeviceDirectory;
+use crate::seed;
 
 pub use health::metrics_router;
 pub use limits::{Quotas, Rate};
+pub(crate) use {extract::Address, failure::Reason, limits::Limits, limits::TooMany};
 
 /// The largest body of a request that is not a message, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -60,6 +64,8 @@ pub struct Settings {
     pub login_lifetime: Duration,
     /// Where `/metrics` comes from; without it the route is not there (another listener may serve [`metrics_router`]).
     pub metrics: Option<PrometheusHandle>,
+    /// The compatible API.
+    pub compatible: seed::Settings,
 }
 
 /// What the routes share.
@@ -68,16 +74,22 @@ pub struct App {
     directory: Arc<dyn DeviceDirectory>,
     database: Database,
     passwords: Passwords,
-    limits: Arc<limits::Limits>,
+    limits: Arc<Limits>,
     settings: Arc<Settings>,
     streams: Arc<Semaphore>,
+    seed: Arc<seed::Shared>,
     /// Ends event streams, which would otherwise hold up a stop.
     stopping: CancellationToken,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { quotas: Quotas::default(), login_lifetime: Duration::from_secs(12 * 3600), metrics: None }
+        Self {
+            quotas: Quotas::default(),
+            login_lifetime: Duration::from_secs(12 * 3600),
+            metrics: None,
+            compatible: seed::Settings::default(),
+        }
     }
 }
 
@@ -88,9 +100,10 @@ impl App {
             directory,
             database,
             passwords: Passwords::default(),
-            limits: Arc::new(limits::Limits::new(&settings.quotas)),
+            limits: Arc::new(Limits::new(&settings.quotas)),
             settings: Arc::new(settings),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            seed: Arc::default(),
             stopping: CancellationToken::new(),
         }
     }
@@ -102,6 +115,7 @@ impl App {
         let guarded = guarded.route_layer(from_fn_with_state(self.clone(), authenticate::authenticate));
         let mut router = guarded
             .merge(open)
+            .merge(seed::router())
             .route("/v1/openapi.json", get(openapi::document))
             .fallback(unknown_route)
             .method_not_allowed_fallback(unknown_method)
@@ -116,16 +130,55 @@ impl App {
             .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
     }
 
+    pub(crate) fn directory(&self) -> &dyn DeviceDirectory {
+        &*self.directory
+    }
+
+    pub(crate) const fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(crate) const fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What an installation may set of the compatible API.
+    pub(crate) fn compatible(&self) -> &seed::Settings {
+        &self.settings.compatible
+    }
+
+    /// What the routes of the compatible API share beside.
+    pub(crate) fn seed(&self) -> &seed::Shared {
+        &self.seed
+    }
+
     /// Ends event streams: a stop begins.
     pub fn begin_stop(&self) {
         self.stopping.cancel();
     }
 }
 
-async fn unknown_route() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "UnknownRoute", "there is no such route; /v1/openapi.json lists them")
+async fn unknown_route(uri: Uri) -> Response {
+    if !is_native(&uri) {
+        return seed::unknown_route(&uri);
+    }
+    let detail = "there is no such route; /v1/openapi.json lists them";
+    Problem::new(StatusCode::NOT_FOUND, "UnknownRoute", detail).into_response()
 }
 
-async fn unknown_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "UnknownMethod", "this route does not have this method")
+async fn unknown_method(uri: Uri) -> Response {
+    if !is_native(&uri) {
+        return seed::unknown_route(&uri);
+    }
+    let detail = "this route does not have this method";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "UnknownMethod", detail).into_response()
+}
+
+/// Whether a path is one of the native API: everything else answers as the compatible one.
+fn is_native(uri: &Uri) -> bool {
+    uri.path().starts_with("/v1/") || matches!(uri.path(), "/" | "/v1" | "/healthz" | "/readyz" | "/metrics")
 }

@@ -1,0 +1,356 @@
+//! What a handler takes: the caller, fields of a query, fields of a body.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use futures::StreamExt as _;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::answers::Refusal;
+use crate::auth::{Action, Principal, TokenValue};
+use crate::directory::Device;
+use crate::http::{App, MAX_BODY};
+use enlace_crds::names;
+
+/// The largest body of JSON of a caller with a token, in bytes: 25 MB, as clients know it.
+pub const MAX_JSON: usize = 25 * 1024 * 1024;
+/// How long a small body may take to arrive.
+const SMALL_BODY: Duration = Duration::from_secs(15);
+/// The same for one with a file: 25 MB over a slow line.
+const LARGE_BODY: Duration = Duration::from_secs(120);
+/// How long a large body waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
+/// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
+const THROWN_AWAY: usize = 64 * 1024 * 1024;
+
+/// The caller, known by a token.
+#[derive(Clone, Debug)]
+pub struct SeedUser {
+    principal: Principal,
+}
+
+impl SeedUser {
+    /// The user's identifier.
+    pub fn id(&self) -> &str {
+        &self.principal.user.id
+    }
+
+    /// Who calls.
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// What the caller needs to go on.
+    ///
+    /// # Errors
+    /// When its token does not allow it.
+    pub fn needs(&self, action: Action) -> Result<(), Refusal> {
+        if self.principal.may(action) { Ok(()) } else { Err(Refusal::forbidden()) }
+    }
+
+    /// Whether a device is the caller's own. An administrator sees its own here as well, and all of them through the REST API.
+    pub fn owns(&self, device: &Device) -> bool {
+        let labels = device.resource.metadata.labels.as_ref();
+        let own = labels.and_then(|labels| labels.get(names::OWNER)) == Some(&self.principal.user.id);
+        own && self.principal.sees(device)
+    }
+
+    /// The caller of a request: none without a token.
+    ///
+    /// # Errors
+    /// When the token is not good, when it calls too often, or when the database fails.
+    pub async fn of(
+        app: &App,
+        headers: &HeaderMap,
+        address: Option<SocketAddr>,
+    ) -> Result<Option<Self>, Refusal> {
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        // The second word, whatever the first one is: clients write `Token …` as well.
+        let Some(token) = value.and_then(|value| value.split(' ').nth(1)).filter(|token| !token.is_empty())
+        else {
+            app.limits().address(address)?;
+            return Ok(None);
+        };
+        let principal = match TokenValue::parse(token) {
+            Some(token) => {
+                let found = Principal::of_token(app.database(), &token, Timestamp::now()).await;
+                found.map_err(|error| Refusal::from(error).database_said("Error de base de datos"))?
+            }
+            None => None,
+        };
+        let Some(principal) = principal else {
+            app.limits().address(address)?;
+            return Err(Refusal::bad_token());
+        };
+        app.limits().token(&principal.token.id)?;
+        Ok(Some(Self { principal }))
+    }
+}
+
+impl FromRequestParts<App> for SeedUser {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        Self::of(app, &parts.headers, address(parts)).await?.ok_or_else(Refusal::no_token)
+    }
+}
+
+/// The caller, when it showed a token.
+#[derive(Clone, Debug)]
+pub struct Anyone(pub Option<SeedUser>);
+
+impl FromRequestParts<App> for Anyone {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        SeedUser::of(app, &parts.headers, address(parts)).await.map(Self)
+    }
+}
+
+/// Where the caller is, when that is known.
+pub fn address(parts: &Parts) -> Option<SocketAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+}
+
+/// The fields of a query or of a body.
+#[derive(Clone, Debug)]
+pub struct Fields {
+    map: Map<String, Value>,
+    absent: bool,
+}
+
+impl Fields {
+    /// Of a body of JSON.
+    pub const fn new(map: Map<String, Value>) -> Self {
+        Self { map, absent: false }
+    }
+
+    fn absent() -> Self {
+        Self { map: Map::new(), absent: true }
+    }
+
+    /// Of a query string. A field that is repeated is refused when it is read.
+    pub fn of_query(query: Option<&str>) -> Self {
+        let mut map = Map::new();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let value = Value::String(value.into_owned());
+            match map.get_mut(name.as_ref()) {
+                None => drop(map.insert(name.into_owned(), value)),
+                Some(Value::Array(values)) => values.push(value),
+                Some(one) => *one = Value::Array(vec![one.take(), value]),
+            }
+        }
+        Self::new(map)
+    }
+
+    /// A value as it came; none for `null`.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether there was nothing at all: no body, or one of another type than JSON.
+    pub const fn is_absent(&self) -> bool {
+        self.absent
+    }
+
+    /// Whether a value counts as true in JavaScript.
+    pub fn truthy(&self, name: &str) -> bool {
+        match self.value(name) {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(value)) => *value,
+            Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+            Some(Value::String(text)) => !text.is_empty(),
+            Some(Value::Array(_) | Value::Object(_)) => true,
+        }
+    }
+
+    /// A text; none when it is absent, `null` or empty.
+    ///
+    /// # Errors
+    /// When it is something else than a text, as when a parameter is repeated.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+            Some(_) => Err(Refusal::bad_request(format!("El campo {name} debe ser un texto"))),
+        }
+    }
+
+    /// A text, or an integer as its digits: programs send numbers of phones as both.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn text_or_integer(&self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.value(name).and_then(Value::as_u64) {
+            Some(number) => Ok(Some(number.to_string())),
+            None => Ok(self.text(name)?.map(str::to_owned)),
+        }
+    }
+
+    /// The first text among several fields.
+    ///
+    /// # Errors
+    /// When one of them before it is no text.
+    pub fn first_text(&self, names: &[&str]) -> Result<Option<&str>, Refusal> {
+        for name in names {
+            if let Some(text) = self.text(name)? {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The fields of a query string.
+#[derive(Clone, Debug)]
+pub struct Query(pub Fields);
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(Fields::of_query(parts.uri.query())))
+    }
+}
+
+/// The fields of a JSON body of a caller without a token: a small one. No body, or another type, has no fields.
+#[derive(Clone, Debug)]
+pub struct SmallBody(pub Fields);
+
+impl FromRequest<App> for SmallBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        fields(&parts.headers, body, MAX_BODY, SMALL_BODY).await.map(Self)
+    }
+}
+
+/// The fields of a JSON body, up to [`MAX_JSON`]. It comes after the caller: nobody unknown has that much read.
+#[derive(Clone, Debug)]
+pub struct LargeBody(pub Fields);
+
+impl FromRequest<App> for LargeBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let length = content_length(&parts.headers);
+        let turn = if length.is_some_and(|length| length <= MAX_BODY) {
+            None
+        } else {
+            // So that a few large ones do not take all memory.
+            let turn = tokio::time::timeout(TURN, app.seed().large_bodies()).await;
+            Some(turn.map_err(|_| Refusal::unavailable("Servidor ocupado, intente de nuevo", 5))??)
+        };
+        let fields = fields(&parts.headers, body, MAX_JSON, LARGE_BODY).await;
+        drop(turn);
+        fields.map(Self)
+    }
+}
+
+async fn fields(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    patience: Duration,
+) -> Result<Fields, Refusal> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Ok(Fields::absent());
+    }
+    let read = tokio::time::timeout(patience, whole(headers, body, limit)).await;
+    let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", "El cuerpo no llegó a tiempo");
+    let bytes = read.map_err(|_| slow().with_time())??;
+    if bytes.is_empty() {
+        return Ok(Fields::absent());
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(fields)) => Ok(Fields::new(fields)),
+        // Express takes an array as well; it has no fields.
+        Ok(Value::Array(_)) => Ok(Fields::new(Map::new())),
+        Ok(_) | Err(_) => Err(Refusal::bad_request("El cuerpo no es JSON válido").with_time()),
+    }
+}
+
+/// The bytes of a body within a limit.
+///
+/// # Errors
+/// When it is larger, or breaks off.
+pub async fn whole(headers: &HeaderMap, body: Body, limit: usize) -> Result<bytes::Bytes, Refusal> {
+    let too_large = || {
+        let error = format!("El cuerpo supera el límite de {limit} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error).with_time()
+    };
+    if content_length(headers).is_some_and(|length| length > limit) {
+        throw_away(body).await;
+        return Err(too_large());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Refusal::bad_request("El cuerpo no llegó completo").with_time()),
+    }
+}
+
+/// A sender that is still sending may not read an answer before it has sent everything.
+async fn throw_away(body: Body) {
+    let mut left = THROWN_AWAY;
+    let mut data = body.into_data_stream();
+    while let Some(Ok(bytes)) = data.next().await {
+        left = left.saturating_sub(bytes.len());
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(value: Value) -> Fields {
+        Fields::new(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn a_repeated_parameter_is_no_text() {
+        let fields = Fields::of_query(Some("numero=a&numero=b&otro=%27%20OR%201%3D1--%20"));
+        assert!(fields.text("numero").is_err());
+        assert_eq!(fields.text("otro").unwrap(), Some("' OR 1=1-- "));
+        assert_eq!(fields.text("ninguno").unwrap(), None);
+    }
+
+    #[test]
+    fn objects_are_no_texts() {
+        let fields = of(json!({ "identifier": { "numero": 1 }, "empty": "", "null": null, "number": 51 }));
+        assert!(fields.text("identifier").is_err());
+        assert!(fields.text("number").is_err());
+        assert_eq!(fields.text("empty").unwrap(), None);
+        assert_eq!(fields.text("null").unwrap(), None);
+        assert_eq!(fields.text_or_integer("number").unwrap().as_deref(), Some("51"));
+        assert!(fields.text_or_integer("identifier").is_err());
+    }
+
+    #[test]
+    fn truth_is_javascripts() {
+        let fields = of(json!({ "a": true, "b": "false", "c": "", "d": 0, "e": 1, "f": null, "g": false }));
+        let truthy = |name| fields.truthy(name);
+        assert_eq!(
+            ["a", "b", "c", "d", "e", "f", "g", "h"].map(truthy),
+            [true, true, false, false, true, false, false, false]
+        );
+    }
+}

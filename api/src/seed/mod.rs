@@ -1,0 +1,128 @@
+//! The compatible API (Spanish billing integrations): the routes under `/api` of the system that Enlace can take the place of, with its
+//! names, texts and status codes, on the devices of this one. `docs/compatibility.md` says what is compatible and what was decided.
+//!
+//! * [`router`]: the routes, [`Settings`]: what an installation may set,
+//! * [`accounts`]: registration, login, `me`; [`devices`]: adding, renaming, closing and deleting devices; [`status`]: health, states,
+//!   connections; [`qr`]: codes to scan,
+//! * [`instances`]: devices by the identifiers that callers know, among the caller's own only,
+//! * [`states`]: from a phase to `INIT`, `QR`, `CONNECTED` …, pure,
+//! * [`extract`]: what a handler takes ([`SeedUser`], fields of a query or a body), [`answers`]: JSON and errors in Spanish.
+//!
+//! Nothing is kept here that the directory and the database do not have.
+
+pub mod accounts;
+pub mod answers;
+pub mod devices;
+pub mod extract;
+pub mod instances;
+pub mod qr;
+pub mod states;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+use http::{HeaderName, StatusCode, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::http::App;
+use answers::Refusal;
+
+pub use answers::unknown_route;
+pub use extract::SeedUser;
+pub use instances::Instance;
+
+/// Bodies with files that are read at a time: each may be 25 MB, and twice that while it is parsed.
+const LARGE_BODIES: usize = 8;
+
+/// What an installation may set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace of devices that are added here.
+    pub namespace: String,
+    /// Whether `/api/connections` without a token answers with counts (and no numbers). Off: it needs a token.
+    pub anonymous_counts: bool,
+    /// Whether anybody may register. Off: an administrator makes the accounts.
+    pub registration: bool,
+    /// Devices that one user may have.
+    pub max_devices: usize,
+    /// Tokens of logins that one user may have.
+    pub max_tokens: usize,
+    /// For how long the token of a login is good. None: until it is revoked or gives way to newer ones.
+    pub token_lifetime: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            namespace: "default".to_owned(),
+            anonymous_counts: false,
+            registration: true,
+            max_devices: 100,
+            max_tokens: 100,
+            token_lifetime: None,
+        }
+    }
+}
+
+/// What the routes share beside the [`App`]'s own.
+#[derive(Debug)]
+pub struct Shared {
+    started: Instant,
+    large_bodies: Arc<Semaphore>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { started: Instant::now(), large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)) }
+    }
+}
+
+impl Shared {
+    /// For how long this has run.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Room for a large body.
+    pub(crate) async fn large_bodies(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let room = Arc::clone(&self.large_bodies).acquire_owned().await;
+        room.map_err(|_| Refusal::internal())
+    }
+}
+
+/// The routes.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/api/health", listed(get(status::health), "GET, HEAD"))
+        .route("/health", listed(get(status::health), "GET, HEAD"))
+        .route("/api/system-status", listed(get(status::system), "GET, HEAD"))
+        .route("/system-status", listed(get(status::system), "GET, HEAD"))
+        .route("/api/registro", listed(post(accounts::register), "POST"))
+        .route("/api/login", listed(post(accounts::log_in), "POST"))
+        .route("/api/forgot-password", listed(post(accounts::forgot_password), "POST"))
+        .route("/api/me", listed(get(accounts::me), "GET, HEAD"))
+        .route("/api/qr", listed(get(qr::of_query), "GET, HEAD"))
+        .route("/api/qr/{numero}", listed(get(qr::of_path), "GET, HEAD"))
+        .route("/api/status", listed(get(status::of_query), "GET, HEAD"))
+        .route("/api/status/{numero}", listed(get(status::of_path), "GET, HEAD"))
+        .route("/api/connections", listed(get(status::connections), "GET, HEAD"))
+        .route("/api/add-device", listed(post(devices::add), "POST"))
+        .route("/api/disconnect", listed(post(devices::disconnect), "POST"))
+        .route("/api/delete-device", listed(post(devices::delete), "POST"))
+        .route("/api/update-device", listed(post(devices::update), "POST"))
+        .route("/api/update-instance", listed(post(devices::update_instance), "POST"))
+        .route(
+            "/api/generate-instance",
+            listed(get(devices::generate).post(devices::generate), "GET, HEAD, POST"),
+        )
+        .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
+}
+
+/// A route that tells its methods when it is asked for its options.
+pub fn listed(route: MethodRouter<App>, methods: &'static str) -> MethodRouter<App> {
+    const TEXT: (HeaderName, &str) = (header::CONTENT_TYPE, "text/plain");
+    route.options(async move || ([(header::ALLOW, methods), TEXT], methods))
+}
