@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
@@ -52,7 +52,7 @@ pub(super) async fn migrate(url: &DatabaseUrl) -> Result<(), DatabaseError> {
             let mut connection = options.connect().await.map_err(open)?;
             // SQLite has no other lock: who begins first, migrates first.
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(open)?;
-            let result = match SQLITE.run(&mut *transaction).await {
+            let result = match run(&SQLITE, &mut *transaction).await {
                 Ok(()) => transaction.commit().await.map_err(MigrateError::Execute),
                 Err(error) => {
                     transaction.rollback().await.map_err(open)?;
@@ -64,7 +64,7 @@ pub(super) async fn migrate(url: &DatabaseUrl) -> Result<(), DatabaseError> {
         }
         Location::Postgres(options) => {
             let mut connection = timeout(CONNECT, options.connect()).await.map_err(late)?.map_err(open)?;
-            timeout(MIGRATE, POSTGRES.run(&mut connection)).await.map_err(late)?
+            timeout(MIGRATE, run(&POSTGRES, &mut connection)).await.map_err(late)?
         }
         Location::MySql(options) => {
             let mut connection = timeout(CONNECT, options.connect()).await.map_err(late)?.map_err(open)?;
@@ -78,10 +78,16 @@ pub(super) async fn migrate(url: &DatabaseUrl) -> Result<(), DatabaseError> {
             if locked != Some(1) {
                 return Err(open(sqlx::Error::PoolTimedOut));
             }
-            timeout(MIGRATE, MYSQL.run(&mut connection)).await.map_err(late)?
+            timeout(MIGRATE, run(&MYSQL, &mut connection)).await.map_err(late)?
         }
     };
     migrated.map_err(|source| DatabaseError::Migrate { place: url.to_string(), source })
+}
+
+/// [`Migrator::run`] under the name that sqlx has for callers whose future must be [`Send`]: with the other one, the compiler finds its trait
+/// `Acquire` "not general enough".
+async fn run<C: Migrate + Send>(migrator: &Migrator, connection: &mut C) -> Result<(), MigrateError> {
+    migrator.run_direct(None, connection, false).await
 }
 
 /// Hashes of passwords are nobody else's business: SQLite itself would create a file that others can read.
