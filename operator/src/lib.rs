@@ -18,7 +18,8 @@
 //! * [`rollout`]: how many pods may be restarted at a time,
 //! * [`build`]: what each child is, one file for a kind,
 //! * [`events`]: what is told as an Event, [`telemetry`]: logs and metrics, [`health`]: liveness and readiness,
-//! * [`controller`]: the five stages in a row, and what becomes of errors; [`run`]: all of it together.
+//! * [`controller`]: the five stages in a row, and what becomes of errors; [`run`]: all of it together,
+//! * [`uninstall`]: what is left to do when the installation goes.
 //!
 //! # Permissions
 //!
@@ -72,5 +73,6 @@ pub mod streams;
 pub mod sweep;
 pub mod telemetry;
 pub mod triggers;
+pub mod uninstall;
 pub mod validate;
 pub mod written;

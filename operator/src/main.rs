@@ -5,16 +5,31 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 use enlace_operator::config::OperatorConfig;
 use enlace_operator::run::{Options, Ports, run};
-use enlace_operator::telemetry;
+use enlace_operator::{telemetry, uninstall};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Makes of each WhatsAppDevice a claim of its number, a volume, a pod and a status.
 #[derive(Parser)]
-#[command(name = "enlace-operator", version)]
+#[command(name = "enlace-operator", version, args_conflicts_with_subcommands = true)]
+#[command(subcommand_negates_reqs = true, disable_help_subcommand = true)]
+struct Program {
+    #[command(subcommand)]
+    chore: Option<Chore>,
+    #[command(flatten)]
+    arguments: Option<Arguments>,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Take the finalizer off every device and end: for an uninstallation, after which nobody else would.
+    ReleaseFinalizers,
+}
+
+#[derive(Args)]
 struct Arguments {
     /// The configuration (YAML).
     #[arg(long, env = "ENLACE_OPERATOR_CONFIG", default_value = "/etc/enlace/operator.yaml")]
@@ -34,7 +49,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let program = Program::parse();
     telemetry::log(std::env::var("ENLACE_LOG").ok().as_deref());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -43,7 +58,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(start(arguments));
+    let outcome = runtime.block_on(start(program));
     // A replica that lost its lease must end at once, whatever still runs.
     runtime.shutdown_background();
     match outcome {
@@ -55,12 +70,22 @@ fn main() -> ExitCode {
     }
 }
 
-async fn start(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { config, namespace, pod_name, listen, metrics_listen } = arguments;
-    let config = OperatorConfig::read(&config)?;
+async fn start(program: Program) -> anyhow::Result<()> {
     // Two crates may each want a provider of cryptography; the one that both can use is chosen here.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = kube::Client::try_default().await.context("no way to an API server was found")?;
+    let client = || async { kube::Client::try_default().await.context("no way to an API server was found") };
+    let arguments = match (program.chore, program.arguments) {
+        (Some(Chore::ReleaseFinalizers), _) => {
+            let released = uninstall::release_finalizers(&client().await?).await?;
+            tracing::info!(released, "{released} devices had a finalizer, none has one now");
+            return Ok(());
+        }
+        (None, Some(arguments)) => arguments,
+        (None, None) => anyhow::bail!("ENLACE_NAMESPACE and ENLACE_POD_NAME are needed"),
+    };
+    let Arguments { config, namespace, pod_name, listen, metrics_listen } = arguments;
+    let config = OperatorConfig::read(&config)?;
+    let client = client().await?;
     let recorder = telemetry::metrics().context("metrics could not start")?;
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
