@@ -1,0 +1,94 @@
+//! The queue's numbers.
+
+use enlace_api::database::{Database, NewQueued, Queued};
+use enlace_contract::name::DeviceKey;
+
+use crate::on_every_database;
+use crate::world::{World, moment, user};
+
+on_every_database!(
+    messages_get_numbers_in_their_order,
+    a_number_is_never_given_twice,
+    pruning_forgets_the_oldest_and_not_more_than_asked,
+    all_messages_are_numbered_or_none,
+);
+
+fn device() -> DeviceKey {
+    "shop/billing".parse().unwrap()
+}
+
+async fn enqueue(database: &Database, user_id: &str, messages: &[&str], at: i64) -> Vec<i64> {
+    let device = device();
+    let new: Vec<_> =
+        messages.iter().map(|message_id| NewQueued { user_id, device: &device, message_id }).collect();
+    database.enqueue(&new, moment(at)).await.unwrap()
+}
+
+async fn messages_get_numbers_in_their_order(world: World) {
+    let database = world.database().await;
+    let maria = user(&database, "maria").await;
+    let ids = enqueue(&database, &maria.id, &["pdf", "xml", "Text"], 5).await;
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    for (id, message_id) in ids.iter().zip(["pdf", "xml", "Text"]) {
+        let queued = Queued {
+            id: *id,
+            user_id: maria.id.clone(),
+            device: device(),
+            message_id: message_id.to_owned(),
+            created_at: moment(5),
+        };
+        assert_eq!(database.queued(*id).await.unwrap(), Some(queued));
+    }
+    assert_eq!(database.queued(ids[2] + 1).await.unwrap(), None);
+    assert_eq!(database.queued(i64::MIN).await.unwrap(), None);
+    assert_eq!(enqueue(&database, &maria.id, &[], 5).await, [0; 0]);
+}
+
+async fn a_number_is_never_given_twice(world: World) {
+    let database = world.database().await;
+    let maria = user(&database, "maria").await;
+    let before = enqueue(&database, &maria.id, &["a", "b"], 0).await;
+    assert_eq!(database.prune_queue(moment(1), 10).await.unwrap(), 2);
+    database.close().await;
+    // Started again, with nothing left that says how far it had come.
+    let database = world.database().await;
+    let after = enqueue(&database, &maria.id, &["c"], 2).await;
+    assert!(after[0] > before[1], "{before:?} {after:?}");
+}
+
+async fn pruning_forgets_the_oldest_and_not_more_than_asked(world: World) {
+    let database = world.database().await;
+    let maria = user(&database, "maria").await;
+    let mut ids = Vec::new();
+    for at in 0..5 {
+        ids.extend(enqueue(&database, &maria.id, &["m"], at).await);
+    }
+    let left = async || {
+        let mut left = Vec::new();
+        for id in &ids {
+            left.push(database.queued(*id).await.unwrap().is_some());
+        }
+        left
+    };
+    assert_eq!(database.prune_queue(moment(4), 3).await.unwrap(), 3);
+    assert_eq!(left().await, [false, false, false, true, true]);
+    // What is from that moment is not from before it.
+    assert_eq!(database.prune_queue(moment(4), 3).await.unwrap(), 1);
+    assert_eq!(database.prune_queue(moment(4), 3).await.unwrap(), 0);
+    assert_eq!(left().await, [false, false, false, false, true]);
+}
+
+async fn all_messages_are_numbered_or_none(world: World) {
+    let database = world.database().await;
+    let maria = user(&database, "maria").await;
+    let device = device();
+    let good = NewQueued { user_id: &maria.id, device: &device, message_id: "m" };
+    let bad = NewQueued { user_id: "nobody", ..good };
+    assert!(database.enqueue(&[good, bad], moment(0)).await.is_err());
+    assert_eq!(database.prune_queue(moment(1), 10).await.unwrap(), 0);
+    // The connection in which it failed harms nobody.
+    for _ in 0..20 {
+        enqueue(&database, &maria.id, &["m"], 0).await;
+    }
+    assert_eq!(database.prune_queue(moment(1), 100).await.unwrap(), 20);
+}
