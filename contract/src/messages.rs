@@ -18,10 +18,12 @@ pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 pub const MAX_WAIT_SECONDS: u64 = 60;
 
 /// A message to send (`POST /v1/messages`).
+///
+/// A field that nobody knows, or that another kind has, is refused: what it says would be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", try_from = "Written")]
 pub struct SendMessage {
-    /// A phone number with its country code, or a JID (`…@s.whatsapp.net`, `…@lid`, `…@g.us`).
+    /// A phone number with its country code, or a JID: `DIGITS@s.whatsapp.net`, `DIGITS@lid`, `DIGITS@g.us` or `DIGITS-DIGITS@g.us`.
     #[schema(example = "525550000001")]
     pub to: String,
     /// What to send.
@@ -72,6 +74,82 @@ pub enum Content {
     },
 }
 
+/// A message as it is written: with the fields of all kinds.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Written {
+    to: String,
+    #[serde(rename = "type")]
+    kind: Kind,
+    text: Option<String>,
+    media: Option<Media>,
+    caption: Option<String>,
+    voice: Option<bool>,
+}
+
+/// The `type` of a message.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    Text,
+    Image,
+    Video,
+    Audio,
+    Document,
+}
+
+/// The fields of a message do not fit its type.
+#[derive(Debug, thiserror::Error)]
+enum Misfit {
+    #[error("a message of type {kind} needs {field}")]
+    Missing { kind: &'static str, field: &'static str },
+    #[error(
+        "{field} does not belong to a message of type {kind}, which has {fields}: leave it out, or choose another type"
+    )]
+    Foreign { kind: &'static str, field: &'static str, fields: &'static str },
+}
+
+impl TryFrom<Written> for SendMessage {
+    type Error = Misfit;
+
+    fn try_from(written: Written) -> Result<Self, Misfit> {
+        let Written { to, kind: of, text, media, caption, voice } = written;
+        let (kind, fields, foreign) = of.fields();
+        let given = [
+            ("text", text.is_some()),
+            ("media", media.is_some()),
+            ("caption", caption.is_some()),
+            ("voice", voice.is_some()),
+        ];
+        if let Some((field, _)) = given.into_iter().find(|(field, given)| *given && foreign.contains(field)) {
+            return Err(Misfit::Foreign { kind, field, fields });
+        }
+        let needed = |media: Option<Media>| media.ok_or(Misfit::Missing { kind, field: "media" });
+        let content = match of {
+            Kind::Text => Content::Text { text: text.ok_or(Misfit::Missing { kind, field: "text" })? },
+            Kind::Image => Content::Image { media: needed(media)?, caption },
+            Kind::Video => Content::Video { media: needed(media)?, caption },
+            Kind::Audio => Content::Audio { media: needed(media)?, voice: voice.unwrap_or_default() },
+            Kind::Document => Content::Document { media: needed(media)?, caption },
+        };
+        Ok(Self { to, content })
+    }
+}
+
+impl Kind {
+    /// Its name, the fields that it has, and those that it has not.
+    const fn fields(self) -> (&'static str, &'static str, &'static [&'static str]) {
+        const WITH_CAPTION: (&str, &[&str]) = ("media and caption", &["text", "voice"]);
+        match self {
+            Self::Text => ("text", "text", &["media", "caption", "voice"]),
+            Self::Image => ("image", WITH_CAPTION.0, WITH_CAPTION.1),
+            Self::Video => ("video", WITH_CAPTION.0, WITH_CAPTION.1),
+            Self::Audio => ("audio", "media and voice", &["text", "caption"]),
+            Self::Document => ("document", WITH_CAPTION.0, WITH_CAPTION.1),
+        }
+    }
+}
+
 /// A file, with what is known of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -79,11 +157,11 @@ pub struct Media {
     /// The content, in base64.
     #[schema(value_type = String, format = "byte")]
     pub data: Base64,
-    /// Its MIME type. Absent: told from the name, then from the content.
+    /// Its MIME type, of 127 bytes at most. Absent: told from the name, then from the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "application/pdf")]
     pub mime_type: Option<String>,
-    /// Its name.
+    /// Its name, on one line, of 255 bytes at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "invoice.pdf")]
     pub file_name: Option<String>,
@@ -185,7 +263,8 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageError {
-    /// A word a program can compare: `NotOnWhatsApp`, `RefusedByWhatsApp`, `NotSent`, `Unreadable`.
+    /// A word a program can compare: `NotOnWhatsApp`, `RefusedByWhatsApp`, `NotSent`, `AccountChanged` (another account is linked
+    /// now than when it was stored), `Unreadable`.
     pub reason: String,
     /// The same for a person.
     pub message: String,
@@ -216,6 +295,48 @@ mod tests {
         let Content::Document { media, caption } = &message.content else { panic!("{message:?}") };
         assert_eq!((media.data.0.as_slice(), caption.as_deref()), (b"%PDF".as_slice(), Some("July")));
         assert!(!format!("{message:?}").contains("July"), "no content in a log");
+    }
+
+    #[test]
+    fn a_field_that_would_be_lost_is_refused_by_its_name() {
+        let media = serde_json::json!({ "data": "JVBERg==" });
+        for (field, value) in [
+            ("caption", serde_json::json!({ "type": "text", "text": "a", "caption": "b" })),
+            ("media", serde_json::json!({ "type": "text", "text": "a", "media": media })),
+            ("voice", serde_json::json!({ "type": "text", "text": "a", "voice": true })),
+            ("text", serde_json::json!({ "type": "image", "media": media, "text": "a" })),
+            ("caption", serde_json::json!({ "type": "audio", "media": media, "caption": "a" })),
+            ("voice", serde_json::json!({ "type": "document", "media": media, "voice": false })),
+            ("quoted", serde_json::json!({ "type": "text", "text": "a", "quoted": "b" })),
+            ("needs text", serde_json::json!({ "type": "text" })),
+            ("needs media", serde_json::json!({ "type": "video", "caption": "a" })),
+            ("`to`", serde_json::json!({ "type": "text", "text": "a", "to": null })),
+        ] {
+            let mut value = value;
+            if field == "`to`" {
+                value.as_object_mut().unwrap().remove("to");
+            } else {
+                value["to"] = "525550000001".into();
+            }
+            let error = serde_json::from_value::<SendMessage>(value.clone()).unwrap_err().to_string();
+            assert!(error.contains(field), "{value}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let media = Media { data: Base64(b"a".to_vec()), mime_type: None, file_name: None };
+        for content in [
+            Content::Text { text: "a".into() },
+            Content::Image { media: media.clone(), caption: None },
+            Content::Video { media: media.clone(), caption: Some("b".into()) },
+            Content::Audio { media: media.clone(), voice: true },
+            Content::Document { media, caption: Some("b".into()) },
+        ] {
+            let message = SendMessage { to: "525550000001".into(), content };
+            let written = serde_json::to_string(&message).unwrap();
+            assert_eq!(serde_json::from_str::<SendMessage>(&written).unwrap(), message);
+        }
     }
 
     #[test]

@@ -3,17 +3,21 @@
 use std::collections::HashMap;
 
 use enlace_contract::number::PhoneNumber;
+use whatsapp_rust::Jid;
 use whatsapp_rust::anyhow::{self, anyhow, bail};
 use whatsapp_rust::client::Client;
-use whatsapp_rust::{Jid, Server};
 
 /// How many look-ups are remembered; then they begin anew.
 const REMEMBERED: usize = 10_000;
 
+/// The most digits of a LID or of a part of a group's id: those of a 64-bit number. WhatsApp's have 15 to 18.
+const MAX_ID: usize = 20;
+
 /// The recipient is none.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no recipient: write a phone number with its country code, like 525550000001, or a JID that ends in @s.whatsapp.net, @lid or @g.us"
+    "{0:?} is no recipient: write a phone number with its country code, like 525550000001, or a JID: DIGITS@s.whatsapp.net, DIGITS@lid, \
+     and for a group DIGITS@g.us or DIGITS-DIGITS@g.us"
 )]
 pub(crate) struct InvalidRecipient(String);
 
@@ -33,14 +37,29 @@ pub(crate) fn parse(to: &str) -> Result<Recipient, InvalidRecipient> {
         let digits: String = to.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.')).collect();
         return digits.parse().map(Recipient::Number).map_err(|_| invalid());
     }
-    let jid: Jid = to.parse().map_err(|_| invalid())?;
-    let jid = jid.to_non_ad();
-    match jid.server {
-        _ if jid.user.is_empty() => Err(invalid()),
-        Server::Pn => jid.user.as_str().parse().map(Recipient::Number).map_err(|_| invalid()),
-        Server::Lid | Server::Group => Ok(Recipient::Jid(jid)),
+    let (user, server) = to.split_once('@').ok_or_else(invalid)?;
+    // A person's JID may name one of the person's devices; a message is for all of them.
+    let person = user.split_once(':').map_or(Some(user), |(user, device)| is_id(device).then_some(user));
+    match server {
+        "s.whatsapp.net" => {
+            person.and_then(|digits| digits.parse().ok()).map(Recipient::Number).ok_or_else(invalid)
+        }
+        "lid" if person.is_some_and(is_id) => read(to).ok_or_else(invalid),
+        // A group is called by its own number, an old one by its maker's and the second in which it was made.
+        "g.us" if user.split_once('-').map_or(is_id(user), |(maker, made)| is_id(maker) && is_id(made)) => {
+            read(to).ok_or_else(invalid)
+        }
         _ => Err(invalid()),
     }
+}
+
+/// Whether a text is a number as WhatsApp gives them.
+fn is_id(text: &str) -> bool {
+    (1..=MAX_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn read(to: &str) -> Option<Recipient> {
+    Some(Recipient::Jid(to.parse::<Jid>().ok()?.to_non_ad()))
 }
 
 /// Finds JIDs, and remembers them.
@@ -100,8 +119,14 @@ mod tests {
         ] {
             assert_eq!(parse(to).unwrap(), number, "{to}");
         }
-        for to in ["100000000000001@lid", "120363000000000001@g.us"] {
-            assert!(matches!(parse(to).unwrap(), Recipient::Jid(_)), "{to}");
+        for (to, jid) in [
+            ("100000000000001@lid", "100000000000001@lid"),
+            ("100000000000001:2@lid", "100000000000001@lid"),
+            ("120363000000000001@g.us", "120363000000000001@g.us"),
+            ("525550000001-1400000000@g.us", "525550000001-1400000000@g.us"),
+        ] {
+            let Recipient::Jid(read) = parse(to).unwrap() else { panic!("{to}") };
+            assert_eq!(read.to_string(), jid);
         }
     }
 
@@ -115,9 +140,23 @@ mod tests {
             "abc@s.whatsapp.net",
             "1@newsletter",
             "a@b@c",
+            "x@g.us",
+            "@g.us",
+            "1-@g.us",
+            "1-2-3@g.us",
+            "120363000000000001:2@g.us",
+            "111111111111111111111@g.us",
+            "x@lid",
+            "1:x@lid",
+            "1@lid ",
+            "٥٢٥٥٥@lid",
+            "525550000001:@s.whatsapp.net",
         ] {
             let error = parse(to).unwrap_err().to_string();
-            assert!(error.contains("like 525550000001"), "{to}: {error}");
+            assert!(
+                error.contains("like 525550000001") && error.contains("DIGITS-DIGITS@g.us"),
+                "{to}: {error}"
+            );
         }
     }
 }

@@ -93,6 +93,11 @@ async fn errors_are_problems_that_say_what_would_be_right() {
         assert_eq!(problem["reason"], reason, "{label}: {problem}");
         assert!(!problem["detail"].as_str().unwrap().is_empty(), "{label}");
     }
+    let lost = json!({ "to": OTHER, "type": "text", "text": "hola", "caption": "mira" }).to_string();
+    let response = call(&router, post("/v1/messages", "application/json", &lost)).await;
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let detail = json_of(response).await["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("caption does not belong to a message of type text"), "{detail}");
     world.end(device).await;
 }
 
