@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+const URL: &str = "ENLACE_WHATSAPP_URL";
+
 /// Where WhatsApp is. The defaults are the real ones.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
@@ -48,18 +50,29 @@ impl Default for Endpoints {
 
 impl Endpoints {
     /// The environment's settings: `ENLACE_WHATSAPP_URL`, `ENLACE_WHATSAPP_VERSION` and, in a program with the simulator's trust,
-    /// `ENLACE_WHATSAPP_MEDIA_URL`.
+    /// `ENLACE_WHATSAPP_MEDIA_URL`. Such a program needs a simulator: it believes whoever answers in WhatsApp's place.
     ///
     /// # Errors
-    /// When one of them is not of its form.
+    /// When one of them is not of its form, or a program with the simulator's trust is not told where a simulator is.
     pub fn from_environment() -> Result<Self, InvalidSetting> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, InvalidSetting> {
+        let variable = |name| variable(name).filter(|value| !value.is_empty());
         let mut endpoints = Self::default();
-        if let Some(url) = variable("ENLACE_WHATSAPP_URL") {
+        if let Some(url) = variable(URL) {
             if !url.starts_with("ws://") && !url.starts_with("wss://") {
                 let problem = format!("{url:?} is not a WebSocket URL: it begins with wss:// or ws://");
-                return Err(InvalidSetting { name: "ENLACE_WHATSAPP_URL", problem });
+                return Err(InvalidSetting { name: URL, problem });
             }
             endpoints.websocket = url;
+        }
+        #[cfg(feature = "simulator-trust")]
+        if is_whatsapp(&endpoints.websocket) {
+            let problem = "this build trusts a simulated WhatsApp and must not meet the real one: set it to a simulator's, \
+                           like ws://127.0.0.1:8788/ws/chat, or use a build without simulator-trust";
+            return Err(InvalidSetting { name: URL, problem: problem.to_owned() });
         }
         if let Some(version) = variable("ENLACE_WHATSAPP_VERSION") {
             let version = version.parse().map_err(|error: InvalidVersion| InvalidSetting {
@@ -81,9 +94,15 @@ impl Endpoints {
     }
 }
 
-/// A variable that is set and not empty.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+/// Whether a URL is of WhatsApp's own servers.
+#[cfg(feature = "simulator-trust")]
+fn is_whatsapp(url: &str) -> bool {
+    let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_lowercase));
+    host.is_some_and(|host| {
+        ["whatsapp.com", "whatsapp.net"].into_iter().any(|domain| {
+            host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        })
+    })
 }
 
 impl WebVersion {
@@ -128,5 +147,44 @@ mod tests {
     fn a_bad_version_is_refused_with_the_form() {
         let error = "2.3000".parse::<WebVersion>().unwrap_err().to_string();
         assert!(error.contains("like 2.3000.1042742319"), "{error}");
+    }
+
+    fn read(variables: &[(&str, &str)]) -> Result<Endpoints, InvalidSetting> {
+        Endpoints::from_variables(|name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn settings_are_read_or_refused_by_their_names() {
+        let url = "ws://127.0.0.1:8788/ws/chat";
+        let endpoints = read(&[(URL, url), ("ENLACE_WHATSAPP_VERSION", "2.3000.1")]).unwrap();
+        assert_eq!((endpoints.websocket.as_str(), endpoints.version), (url, Some(WebVersion(2, 3000, 1))));
+        let error = read(&[(URL, "http://127.0.0.1")]).unwrap_err().to_string();
+        assert!(error.starts_with("ENLACE_WHATSAPP_URL: ") && error.contains("wss:// or ws://"), "{error}");
+        let error = read(&[(URL, url), ("ENLACE_WHATSAPP_VERSION", "2")]).unwrap_err().to_string();
+        assert!(error.starts_with("ENLACE_WHATSAPP_VERSION: "), "{error}");
+    }
+
+    #[cfg(feature = "simulator-trust")]
+    #[test]
+    fn a_build_for_the_simulator_never_meets_whatsapp() {
+        for variables in [
+            [].as_slice(),
+            &[(URL, "")],
+            &[(URL, "wss://web.whatsapp.com/ws/chat")],
+            &[(URL, "ws://G.WhatsApp.net:443/ws/chat")],
+        ] {
+            let error = read(variables).unwrap_err().to_string();
+            assert!(error.contains("trusts a simulated WhatsApp"), "{variables:?}: {error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+        assert!(read(&[(URL, "ws://notwhatsapp.com/ws/chat")]).is_ok());
+    }
+
+    #[cfg(not(feature = "simulator-trust"))]
+    #[test]
+    fn without_settings_it_is_whatsapp_itself() {
+        assert!(read(&[]).unwrap().websocket.contains("whatsapp.com"));
     }
 }

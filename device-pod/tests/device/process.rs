@@ -137,6 +137,18 @@ async fn it_stops_within_ten_seconds_and_comes_back_connected() {
 }
 
 #[tokio::test]
+async fn a_program_for_the_simulator_does_not_start_without_one() {
+    let world = World::new().await;
+    let mut command = command(&world, Path::new(TRUSTING), &quick());
+    let ended = command.env_remove("ENLACE_WHATSAPP_URL").output().await.unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    let line = stderr.strip_prefix("device-pod: ENLACE_WHATSAPP_URL: ").expect(&stderr);
+    assert!(line.contains("must not meet the real one") && line.trim_end().lines().count() == 1, "{line}");
+    assert!(!world.directory.path().join("data").exists(), "nothing was begun");
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_directory_is_refused_before_it_connects() {
     let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
     let program = linked(&world, &signer).await;
