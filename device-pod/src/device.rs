@@ -20,7 +20,7 @@ use crate::server::{self, Shared};
 use crate::session::machine::Machine;
 use crate::session::{Acks, Command, RECEIPTS, Supervisor, policy};
 use crate::store::{Store, StoreError};
-use crate::volume::{Volume, VolumeError};
+use crate::volume::{self, Volume, VolumeError};
 
 /// Requests to the session that may wait.
 const COMMANDS: usize = 64;
@@ -65,6 +65,21 @@ impl Device {
         directory: &Path,
         endpoints: Endpoints,
         adopt: bool,
+    ) -> Result<Self, StartError> {
+        let (_, reserve) = watch::channel(volume::RESERVE);
+        Self::start_reserving(config, directory, endpoints, adopt, reserve).await
+    }
+
+    /// The same, with the number of bytes that must stay free on the volume; changes are followed.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub async fn start_reserving(
+        config: DeviceConfig,
+        directory: &Path,
+        endpoints: Endpoints,
+        adopt: bool,
+        reserve: watch::Receiver<u64>,
     ) -> Result<Self, StartError> {
         let volume = Volume::open(directory, &config.uid, adopt)?;
         let store = Store::open(&volume.database()).await?;
@@ -111,6 +126,7 @@ impl Device {
             endpoints,
             store: store.clone(),
             volume,
+            reserve,
             machine,
             version,
             acks,

@@ -7,6 +7,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+/// How many bytes of the volume must stay free while the device is connected: room for what is on its way when the connection is closed,
+/// and for the write-ahead logs of both stores.
+pub const RESERVE: u64 = 32 << 20;
+
 /// An open, locked data directory. The lock ends with this value.
 #[derive(Debug)]
 pub struct Volume {
@@ -90,6 +94,15 @@ impl Volume {
         self.directory.join("session.db")
     }
 
+    /// Whether so many bytes are free for this user.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn has_free(&self, bytes: u64) -> io::Result<bool> {
+        let space = rustix::fs::statvfs(&self.directory)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize) >= bytes)
+    }
+
     /// Removes the session store. No client may have it open.
     ///
     /// # Errors
@@ -148,6 +161,14 @@ mod tests {
         assert!(error.contains("UID first, not to second"), "{error}");
         drop(Volume::open(directory.path(), "second", true).unwrap());
         Volume::open(directory.path(), "second", false).unwrap();
+    }
+
+    #[test]
+    fn room_is_what_the_file_system_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Volume::open(directory.path(), "uid", false).unwrap();
+        assert!(volume.has_free(0).unwrap());
+        assert!(!volume.has_free(u64::MAX).unwrap());
     }
 
     #[test]

@@ -6,11 +6,12 @@
 mod outgoing;
 pub(crate) mod recipient;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use enlace_contract::config::DeviceConfig;
 use enlace_contract::messages::{Message, MessageError, MessageState};
+use enlace_contract::number::CanonicalNumber;
 use jiff::Timestamp;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use whatsapp_rust::client::Client;
 use whatsapp_rust::send::SendOptions;
 
-use crate::session::{AckResult, Acks, Receipt};
+use crate::session::{AckResult, Acks, Receipt, number_of};
 use crate::store::outbox::Due;
 use crate::store::{Store, StoreError};
 use recipient::Recipients;
@@ -103,14 +104,28 @@ impl Sender {
 
     async fn send_all(&mut self) {
         let mut recipients = Recipients::default();
-        let mut last_sent: Option<Instant> = None;
+        let mut last_sent = self.last_sent().await;
         let mut attempts = Attempts::default();
+        let mut adopted: Weak<Client> = Weak::new();
         loop {
             let Some(client) = self.linked().await else { return };
+            let Some(account) = number_of(&client) else {
+                // It is linked no more; the news of it is on its way.
+                let _ = self.link.changed().await;
+                continue;
+            };
+            if !std::ptr::eq(adopted.as_ptr(), Arc::as_ptr(&client)) {
+                if let Err(error) = self.adopt(&account).await {
+                    self.store_failed(&error);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+                adopted = Arc::downgrade(&client);
+            }
             if !self.pace(last_sent).await {
                 continue;
             }
-            let due = match self.next().await {
+            let due = match self.next(&account).await {
                 Ok(Some(due)) => due,
                 Ok(None) => continue,
                 Err(error) => {
@@ -135,6 +150,40 @@ impl Sender {
         }
     }
 
+    /// When the last message went out before the program started, if the next one must still wait for it.
+    async fn last_sent(&self) -> Option<Instant> {
+        let interval = self.config.borrow().sending.interval.get();
+        let now = Timestamp::now();
+        let since = now.checked_sub(interval).unwrap_or(Timestamp::MIN);
+        match self.store.last_attempt(since).await {
+            // A time that is yet to come is of another clock: the whole interval is kept.
+            Ok(last) => last.and_then(|last| {
+                let ago = Duration::try_from(now.duration_since(last)).unwrap_or(Duration::ZERO);
+                Instant::now().checked_sub(ago)
+            }),
+            Err(error) => {
+                self.store_failed(&error);
+                Some(Instant::now())
+            }
+        }
+    }
+
+    /// What waits is this account's from now on, or fails.
+    async fn adopt(&self, account: &CanonicalNumber) -> Result<(), StoreError> {
+        let failed = self.store.adopt_outbox(account, Timestamp::now()).await?;
+        if !failed.is_empty() {
+            tracing::warn!(
+                messages = failed.len(),
+                "{} waiting messages fail: they were stored for another account than the one that is linked now",
+                failed.len()
+            );
+        }
+        for message in failed {
+            self.publish(message);
+        }
+        Ok(())
+    }
+
     /// The client, once messages may go out; none when the device stops.
     async fn linked(&mut self) -> Option<Arc<Client>> {
         self.link.wait_for(Option::is_some).await.ok()?.clone()
@@ -152,13 +201,13 @@ impl Sender {
     }
 
     /// The next message; none when there was none: then something was stored, or the link ended, and it is worth looking again.
-    async fn next(&mut self) -> Result<Option<Due>, StoreError> {
+    async fn next(&mut self, account: &CanonicalNumber) -> Result<Option<Due>, StoreError> {
         let queued = Arc::clone(&self.queued);
         let notified = queued.notified();
         tokio::pin!(notified);
         // Listen before looking: a message that is stored in between is not missed.
         notified.as_mut().enable();
-        if let Some((due, message)) = self.store.next_due(Timestamp::now()).await? {
+        if let Some((due, message)) = self.store.next_due(account, Timestamp::now()).await? {
             self.publish(message);
             return Ok(Some(due));
         }

@@ -10,7 +10,9 @@ use enlace_contract::messages::{
     Content, MAX_IDEMPOTENCY_KEY, MAX_TEXT, MAX_WAIT_SECONDS, Media, Message, MessagePage, MessageState,
     SendMessage,
 };
+use enlace_contract::number::CanonicalNumber;
 use enlace_contract::problem::Problem;
+use enlace_contract::state::{ClaimState, DeviceState, Reason};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -25,6 +27,11 @@ use crate::store::outbox::Stored;
 const MAX_PAGE: u32 = 500;
 /// The records of a page when the caller does not say.
 const PAGE: u32 = 100;
+
+/// The longest name of a file, in bytes: that of common file systems.
+const MAX_FILE_NAME: usize = 255;
+/// The longest MIME type, in bytes: that of a type's name (RFC 6838).
+const MAX_MIME_TYPE: usize = 127;
 
 /// `?wait=10s`.
 #[derive(Deserialize)]
@@ -51,10 +58,19 @@ pub(super) async fn send(
     let key = idempotency_key(&headers)?;
     let wait = patience(wait)?;
     check(&message)?;
+    if shared.state.borrow().reason == Some(Reason::DiskFull) {
+        metrics::counter!("enlace_device_requests_refused_total", "reason" => "DiskFull").increment(1);
+        let detail = "the device's volume is nearly full, so nothing more is accepted: make room, or give the device a larger volume";
+        return Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "DiskFull", detail).retry_after(60));
+    }
     // Listen before storing: a message that is sent at once is not missed.
     let changes = shared.changes.subscribe();
-    let stored =
-        shared.store.enqueue(message, &message_id(), key, Timestamp::now()).await.map_err(store_failed)?;
+    let linked = linked_number(&shared.state.borrow());
+    let stored = shared
+        .store
+        .enqueue(message, &message_id(), key, linked.as_ref(), Timestamp::now())
+        .await
+        .map_err(store_failed)?;
     let message = match stored {
         Stored::New(message) => {
             metrics::counter!("enlace_device_messages_accepted_total").increment(1);
@@ -120,6 +136,12 @@ pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
+/// The number as which a message that is stored now goes out: none while none is linked that may stay.
+fn linked_number(state: &DeviceState) -> Option<CanonicalNumber> {
+    let stays = matches!(state.claim, ClaimState::Pending | ClaimState::Granted);
+    state.account.as_ref().filter(|_| stays).map(|account| account.phone_number.canonical())
+}
+
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     match value.to_str() {
@@ -164,27 +186,35 @@ fn check(message: &SendMessage) -> Result<(), Problem> {
     if media.data.0.is_empty() {
         return Err(invalid("InvalidMedia", "media.data must not be empty".into()));
     }
-    if media
-        .file_name
-        .as_deref()
-        .is_some_and(|name| name.is_empty() || name.len() > 255 || name.contains(['/', '\\', '\0']))
-    {
-        return Err(invalid(
-            "InvalidMedia",
-            "media.fileName must be a plain name of 1 to 255 bytes, without / and \\".into(),
-        ));
+    if media.file_name.as_deref().is_some_and(|name| !is_file_name(name)) {
+        let detail = format!(
+            "media.fileName must be a plain name on one line, 1 to {MAX_FILE_NAME} bytes, without /, \\ and control characters"
+        );
+        return Err(invalid("InvalidMedia", detail));
     }
-    if media
-        .mime_type
-        .as_deref()
-        .is_some_and(|kind| kind.len() > 127 || !kind.is_ascii() || !kind.contains('/'))
-    {
-        return Err(invalid(
-            "InvalidMedia",
-            "media.mimeType must be a MIME type, like application/pdf".into(),
-        ));
+    if media.mime_type.as_deref().is_some_and(|kind| !is_mime_type(kind)) {
+        let detail = format!(
+            "media.mimeType must be a MIME type, like application/pdf or audio/ogg; codecs=opus, {MAX_MIME_TYPE} bytes at most"
+        );
+        return Err(invalid("InvalidMedia", detail));
     }
     Ok(())
+}
+
+/// A name that any system can give a file, and that looks like what it is.
+fn is_file_name(name: &str) -> bool {
+    // U+2028 and U+2029 break lines, and are no control characters.
+    let forbidden = |c: char| c.is_control() || matches!(c, '/' | '\\' | '\u{2028}' | '\u{2029}');
+    (1..=MAX_FILE_NAME).contains(&name.len()) && !name.contains(forbidden) && !matches!(name, "." | "..")
+}
+
+/// A type and a subtype, with or without parameters, in ASCII; no range of types.
+fn is_mime_type(kind: &str) -> bool {
+    kind.len() <= MAX_MIME_TYPE
+        && kind.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        && kind.parse::<mime_guess::Mime>().is_ok_and(|kind| {
+            [kind.type_(), kind.subtype()].iter().all(|name| !matches!(name.as_str(), "" | "*"))
+        })
 }
 
 /// A message id of the form that WhatsApp Web gives: the receiver's phone tells devices by it.
@@ -223,4 +253,48 @@ async fn settled(
     // Patience that ends is an answer, too: the message as it is.
     let _ = tokio::time::timeout(wait, watching).await;
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mime_type_is_two_tokens_and_their_parameters() {
+        for kind in
+            ["application/pdf", "audio/ogg; codecs=opus", "image/svg+xml", "text/csv; charset=\"utf-8\""]
+        {
+            assert!(is_mime_type(kind), "{kind}");
+        }
+        let long = format!("text/{}", "a".repeat(200));
+        for kind in [
+            "",
+            "pdf",
+            "/",
+            "a/",
+            "/b",
+            "*/*",
+            "image/*",
+            "a b/c",
+            "text/plain\r\nX: y",
+            "text/pl\0ain",
+            "é/x",
+            &long,
+        ] {
+            assert!(!is_mime_type(kind), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_name_is_one_plain_line() {
+        for name in ["factura.pdf", "año 2030 (1).pdf", "…"] {
+            assert!(is_file_name(name), "{name}");
+        }
+        let long = "a".repeat(256);
+        for name in
+            ["", ".", "..", "a/b", "a\\b", "a\nb", "a\rb", "a\tb", "\u{7f}", "a\u{85}b", "a\u{2028}b", &long]
+        {
+            assert!(!is_file_name(name), "{name:?}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use enlace_contract::config::{DeviceConfig, PairingMethod};
 use enlace_contract::messages::MessageState;
+use enlace_contract::number::CanonicalNumber;
 use enlace_contract::state::{Account, Reason};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -218,10 +219,7 @@ impl Engine {
 
     /// The account, as the session store has it.
     pub(super) fn account(&self) -> Option<Account> {
-        let device = self.client.persistence_manager().get_device_snapshot();
-        let mut account = account(device.pn.as_ref()?, device.lid.as_ref(), None)?;
-        account.push_name = Some(device.push_name.clone()).filter(|name| !name.is_empty());
-        Some(account)
+        stored_account(&self.client)
     }
 
     /// Tells WhatsApp that this device is unlinked. Whether it answered is not known.
@@ -235,7 +233,8 @@ impl Engine {
     }
 
     /// Ends the client: what is buffered is flushed, the socket is closed. In the end it has no way to WhatsApp any more, whatever happens.
-    pub(super) async fn close(mut self) {
+    /// The account that its session store then has.
+    pub(super) async fn close(mut self) -> Option<Account> {
         let client = Arc::clone(&self.client);
         let (running, first) = (self.running.take(), self.first.take());
         let abort = running.as_ref().map(JoinHandle::abort_handle);
@@ -256,6 +255,7 @@ impl Engine {
                 abort.abort();
             }
         }
+        stored_account(&self.client)
     }
 }
 
@@ -266,6 +266,18 @@ impl Drop for Engine {
         }
         self.dialer.cut();
     }
+}
+
+/// The number as which a client sends, as its session store has it.
+pub(crate) fn number_of(client: &Client) -> Option<CanonicalNumber> {
+    stored_account(client).map(|account| account.phone_number.canonical())
+}
+
+fn stored_account(client: &Client) -> Option<Account> {
+    let device = client.persistence_manager().get_device_snapshot();
+    let mut account = account(device.pn.as_ref()?, device.lid.as_ref(), None)?;
+    account.push_name = Some(device.push_name.clone()).filter(|name| !name.is_empty());
+    Some(account)
 }
 
 /// An account of a JID.

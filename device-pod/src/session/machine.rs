@@ -198,6 +198,16 @@ impl Machine {
         self.state.phase == Phase::Connected && self.state.claim == ClaimState::Granted
     }
 
+    /// Whether it rests because nobody used its codes, or nobody could.
+    pub fn gave_codes_up(&self) -> bool {
+        !self.state.paired
+            && self.state.phase == Phase::Disconnected
+            && matches!(
+                self.state.reason,
+                Some(Reason::NobodyScanned | Reason::PairingCodeRefused | Reason::PairingFailed)
+            )
+    }
+
     /// The next state after an event at a time, and what is to be done, in order.
     #[must_use]
     pub fn step(&self, event: Event, now: Timestamp) -> (Self, Vec<Effect>) {
@@ -296,6 +306,8 @@ impl Machine {
     }
 
     fn paired(&mut self, account: Account) -> Vec<Effect> {
+        // Otherwise a client runs, and comes back by itself.
+        let resting = self.gave_codes_up();
         self.attempt = 0;
         self.state.phase = Phase::Starting;
         self.state.qr = None;
@@ -312,7 +324,7 @@ impl Machine {
             }
         };
         self.state.account = Some(account);
-        vec![Effect::Remember]
+        if resting { vec![Effect::Remember, Effect::Dial] } else { vec![Effect::Remember] }
     }
 
     fn connected(&mut self, account: Account, now: Timestamp) -> Vec<Effect> {
@@ -350,7 +362,8 @@ impl Machine {
         self.end(phase, reason, message, now);
         let attempt = self.attempt;
         self.attempt = self.attempt.saturating_add(1);
-        if self.state.paired {
+        // Without room the connection must not go on.
+        if self.state.paired && reason != Reason::DiskFull {
             return vec![Effect::DialLater(attempt)];
         }
         // A client asks for its pairing code once: another attempt to pair takes another client.

@@ -62,6 +62,12 @@ fn each_end_of_a_connection_has_its_phase_reason_and_effects() {
             Reason::ServiceUnavailable,
             vec![DialLater(0)],
         ),
+        (
+            Event::Lost(Reason::DiskFull, None),
+            Phase::Reconnecting,
+            Reason::DiskFull,
+            vec![Close, DialLater(0)],
+        ),
         (Event::Ended(Ending::Replaced), Phase::Conflict, Reason::Replaced, vec![Close, Remember]),
         (
             Event::Ended(Ending::LoggedOut("gone".into())),
@@ -394,4 +400,23 @@ fn another_way_to_pair_begins_at_once() {
         vec![],
         "a linked device does not mind"
     );
+}
+
+#[test]
+fn a_phone_that_links_as_its_codes_are_given_up_is_linked() {
+    for given_up in [
+        Event::NobodyScanned,
+        Event::PairingCodeRefused("throttled".into()),
+        Event::PairingFailed("a signature".into()),
+    ] {
+        let machine = run(fresh(), [Event::Start, Event::Qr(qr()), given_up]);
+        assert!(machine.gave_codes_up());
+        let (machine, effects) = machine.step(Event::Paired(account("551100000001")), at(1));
+        assert_eq!(effects, [Effect::Remember, Effect::Dial]);
+        assert_eq!((machine.state.phase, machine.state.paired), (Phase::Starting, true));
+    }
+    let stopped = run(fresh(), [Event::Start, Event::Qr(qr()), Event::Stop]);
+    assert!(!stopped.gave_codes_up(), "a device that stops does not begin again");
+    let logged_out = run(connected(), [Event::Ended(Ending::LoggedOut(String::new()))]);
+    assert!(!logged_out.gave_codes_up(), "the account of an ended session is no link");
 }

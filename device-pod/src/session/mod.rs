@@ -15,5 +15,5 @@ mod media_http;
 mod supervisor;
 mod transport;
 
-pub(crate) use engine::{AckResult, Acks, RECEIPTS, Receipt};
+pub(crate) use engine::{AckResult, Acks, RECEIPTS, Receipt, number_of};
 pub(crate) use supervisor::{Command, Supervisor, plausible, policy};

@@ -65,6 +65,8 @@ pub(crate) struct Supervisor {
     pub(crate) endpoints: Endpoints,
     pub(crate) store: Store,
     pub(crate) volume: Volume,
+    /// How many bytes must stay free on the volume.
+    pub(crate) reserve: watch::Receiver<u64>,
     pub(crate) machine: Machine,
     pub(crate) version: Option<WebVersion>,
     pub(crate) acks: Acks,
@@ -154,6 +156,9 @@ impl Supervisor {
                 }
                 _ = pulse.tick() => {
                     self.beat.send_replace(Instant::now());
+                    if running.engine.is_some() && let Some(event) = self.shortage() {
+                        self.step(&mut running, event).await;
+                    }
                 }
                 found = sought => {
                     running.seeking = None;
@@ -327,10 +332,12 @@ impl Supervisor {
                 running.retry_at = None;
                 running.dropping = None;
                 running.just_paired = false;
-                if let Some(engine) = running.engine.take() {
-                    engine.close().await;
-                }
-                None
+                let stored = match running.engine.take() {
+                    Some(engine) => engine.close().await,
+                    None => None,
+                };
+                // A phone can link in the very moment in which its codes are given up; whoever hears it then is gone.
+                stored.filter(|_| self.machine.gave_codes_up()).map(Event::Paired)
             }
             Effect::Unlink => {
                 if let Some(engine) = &running.engine {
@@ -362,6 +369,9 @@ impl Supervisor {
         running.dropping = None;
         running.heard = false;
         running.just_paired = false;
+        if let Some(event) = self.shortage() {
+            return Some(event);
+        }
         if running.engine.is_none() {
             running.generation += 1;
             let engine = Engine::build(Parts {
@@ -385,6 +395,25 @@ impl Supervisor {
             engine.run();
         }
         None
+    }
+
+    /// What to do about a volume that is nearly full: what WhatsApp has told nobody, it tells again when there is room.
+    fn shortage(&self) -> Option<Event> {
+        let reserve = *self.reserve.borrow();
+        match self.volume.has_free(reserve) {
+            Ok(true) => None,
+            Ok(false) => Some(Event::Lost(
+                Reason::DiskFull,
+                Some(format!(
+                    "fewer than {} MiB are free where the data directory is: make room, or give the device a larger volume",
+                    reserve >> 20
+                )),
+            )),
+            Err(error) => {
+                tracing::warn!(device = %self.config.key, %error, "the free space of device {} is not known", self.config.key);
+                None
+            }
+        }
     }
 
     /// The delay before an attempt: the configured one, doubled each time up to the longest, each with jitter.

@@ -1,10 +1,12 @@
 //! Messages that go out.
 //!
-//! A message is stored with the id it will have at WhatsApp, so that a retry after a crash is the same message to the receiver.
+//! A message is stored with the id it will have at WhatsApp, so that a retry after a crash is the same message to the receiver; and with
+//! the number as which it goes out, so that it never comes from another one that links later.
 
 use enlace_contract::messages::{
     Base64, Content, Media, Message, MessageError, MessagePage, MessageState, SendMessage,
 };
+use enlace_contract::number::CanonicalNumber;
 use enlace_contract::paging;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -54,7 +56,8 @@ pub struct Due {
 }
 
 impl Store {
-    /// Stores a message under an id; with a key, at most once.
+    /// Stores a message under an id; with a key, at most once. It is the message of the account that is linked; when none is, of the last
+    /// one that was ([`Self::adopt_outbox`]).
     ///
     /// # Errors
     /// When the database fails: then nothing is stored.
@@ -63,6 +66,7 @@ impl Store {
         message: SendMessage,
         id: &str,
         key: Option<&str>,
+        linked: Option<&CanonicalNumber>,
         now: Timestamp,
     ) -> Result<Stored, StoreError> {
         let kind = message.content.kind();
@@ -92,8 +96,11 @@ impl Store {
             return Ok(Stored::Full);
         }
         let row = sqlx::query(concat!(
-            "INSERT INTO outbox (id, idempotency_key, fingerprint, recipient, kind, content, media, state, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8) RETURNING ",
+            "INSERT INTO outbox
+             (id, idempotency_key, fingerprint, recipient, kind, content, media, state, created_at, updated_at, account)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8,
+                     coalesce(?9, (SELECT json_extract(value, '$') FROM memory WHERE name = 'outbox-account')))
+             RETURNING ",
             columns!()
         ))
         .bind(id)
@@ -104,6 +111,7 @@ impl Store {
         .bind(content)
         .bind(media)
         .bind(now.as_millisecond())
+        .bind(linked.map(CanonicalNumber::as_str))
         .fetch_one(&mut *transaction)
         .await?;
         let message = message_of(&row)?;
@@ -111,18 +119,84 @@ impl Store {
         Ok(Stored::New(message))
     }
 
-    /// The message whose turn it is: the oldest that waits. It is marked as being sent. One that this version cannot read fails, so that
-    /// it does not hold the others up.
+    /// An account may send from now on: what waits for no account is its own, what waits for another one fails. Those that failed.
+    ///
+    /// All of it is on disk or nothing: whoever comes after a crash does it again.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn next_due(&self, now: Timestamp) -> Result<Option<(Due, Message)>, StoreError> {
+    pub async fn adopt_outbox(
+        &self,
+        account: &CanonicalNumber,
+        now: Timestamp,
+    ) -> Result<Vec<Message>, StoreError> {
+        let error = account_changed();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let failed = sqlx::query(concat!(
+            "UPDATE outbox SET state = 'failed', error_reason = ?2, error_message = ?3, content = NULL, media = NULL, updated_at = ?4
+             WHERE state IN ('queued', 'sending') AND account <> ?1 RETURNING ",
+            columns!()
+        ))
+        .bind(account.as_str())
+        .bind(&error.reason)
+        .bind(&error.message)
+        .bind(now.as_millisecond())
+        .fetch_all(&mut *transaction)
+        .await?;
+        sqlx::query("UPDATE outbox SET account = ? WHERE state IN ('queued', 'sending') AND account IS NULL")
+            .bind(account.as_str())
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(
+            "INSERT INTO memory (name, value) VALUES ('outbox-account', json_quote(?))
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        )
+        .bind(account.as_str())
+        .execute(&mut *transaction)
+        .await?;
+        let failed = failed.iter().map(message_of).collect::<Result<Vec<_>, _>>()?;
+        transaction.commit().await?;
+        Ok(failed)
+    }
+
+    /// When something was last tried with WhatsApp, if it was after a time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_attempt(&self, since: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        // A queued message that was changed since it was stored has been tried and put back.
+        let last: Option<i64> = sqlx::query_scalar(
+            "SELECT max(CASE
+                 WHEN sent_at IS NOT NULL THEN sent_at
+                 WHEN state = 'sending' THEN updated_at
+                 WHEN state = 'queued' AND updated_at > created_at THEN updated_at
+                 WHEN state = 'failed' AND error_reason NOT IN ('AccountChanged', 'Unreadable') THEN updated_at
+             END) FROM outbox WHERE updated_at > ?",
+        )
+        .bind(since.as_millisecond())
+        .fetch_one(&self.pool)
+        .await?;
+        last.filter(|last| *last > since.as_millisecond()).map(time).transpose()
+    }
+
+    /// The message whose turn it is: the oldest that waits for an account. It is marked as being sent. One that this version cannot read
+    /// fails, so that it does not hold the others up.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_due(
+        &self,
+        account: &CanonicalNumber,
+        now: Timestamp,
+    ) -> Result<Option<(Due, Message)>, StoreError> {
         loop {
             let row = sqlx::query(
                 "UPDATE outbox SET state = 'sending', updated_at = ?1 WHERE sequence =
-                 (SELECT sequence FROM outbox WHERE state IN ('queued', 'sending') ORDER BY sequence LIMIT 1) RETURNING *",
+                 (SELECT sequence FROM outbox WHERE state IN ('queued', 'sending') AND account = ?2 ORDER BY sequence LIMIT 1)
+                 RETURNING *",
             )
             .bind(now.as_millisecond())
+            .bind(account.as_str())
             .fetch_optional(&self.pool)
             .await?;
             let Some(row) = row else { return Ok(None) };
@@ -284,6 +358,14 @@ impl Store {
                 .execute(&self.pool)
                 .await?;
         Ok(done.rows_affected())
+    }
+}
+
+fn account_changed() -> MessageError {
+    MessageError {
+        reason: "AccountChanged".into(),
+        message: "this message was stored for another account than the one that is linked now: store it again if it shall go out from this one"
+            .into(),
     }
 }
 

@@ -1,5 +1,12 @@
 use super::*;
 
+const FIRST: &str = "525550000001";
+const SECOND: &str = "525550000003";
+
+fn number(text: &str) -> CanonicalNumber {
+    text.parse::<enlace_contract::number::PhoneNumber>().unwrap().canonical()
+}
+
 async fn store(directory: &tempfile::TempDir) -> Store {
     Store::open(&directory.path().join("device.db")).await.unwrap()
 }
@@ -18,15 +25,25 @@ async fn a_key_stores_one_message_and_refuses_another() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory).await;
     let now = Timestamp::now();
-    let Stored::New(first) = store.enqueue(file(b"one"), "A", Some("key"), now).await.unwrap() else {
+    let Stored::New(first) =
+        store.enqueue(file(b"one"), "A", Some("key"), Some(&number(FIRST)), now).await.unwrap()
+    else {
         panic!()
     };
-    let Stored::Repeated(again) = store.enqueue(file(b"one"), "B", Some("key"), now).await.unwrap() else {
+    let Stored::Repeated(again) =
+        store.enqueue(file(b"one"), "B", Some("key"), Some(&number(FIRST)), now).await.unwrap()
+    else {
         panic!()
     };
     assert_eq!(first, again);
-    assert_eq!(store.enqueue(file(b"two"), "C", Some("key"), now).await.unwrap(), Stored::KeyReused);
-    assert!(matches!(store.enqueue(file(b"two"), "D", Some("other"), now).await.unwrap(), Stored::New(_)));
+    assert_eq!(
+        store.enqueue(file(b"two"), "C", Some("key"), Some(&number(FIRST)), now).await.unwrap(),
+        Stored::KeyReused
+    );
+    assert!(matches!(
+        store.enqueue(file(b"two"), "D", Some("other"), Some(&number(FIRST)), now).await.unwrap(),
+        Stored::New(_)
+    ));
     assert_eq!(store.messages(0, 10, Some(MessageState::Queued)).await.unwrap().items.len(), 2);
 }
 
@@ -36,17 +53,17 @@ async fn the_oldest_waits_first_and_comes_back_after_a_restart_under_its_id() {
     let first = store(&directory).await;
     let now = Timestamp::now();
     for (id, word) in [("A", "one"), ("B", "two")] {
-        first.enqueue(text(word), id, None, now).await.unwrap();
+        first.enqueue(text(word), id, None, Some(&number(FIRST)), now).await.unwrap();
     }
-    let (due, message) = first.next_due(now).await.unwrap().unwrap();
+    let (due, message) = first.next_due(&number(FIRST), now).await.unwrap().unwrap();
     assert_eq!((due.id.as_str(), message.state), ("A", MessageState::Sending));
     first.close().await;
 
     let second = store(&directory).await;
-    let (due, _) = second.next_due(now).await.unwrap().unwrap();
+    let (due, _) = second.next_due(&number(FIRST), now).await.unwrap().unwrap();
     assert_eq!((due.id.as_str(), due.content), ("A", Content::Text { text: "one".into() }));
     second.advance("A", MessageState::Sent, now).await.unwrap().unwrap();
-    assert_eq!(second.next_due(now).await.unwrap().unwrap().0.id, "B");
+    assert_eq!(second.next_due(&number(FIRST), now).await.unwrap().unwrap().0.id, "B");
 }
 
 #[tokio::test]
@@ -54,8 +71,8 @@ async fn a_message_never_goes_backwards_and_its_content_is_gone_once_sent() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory).await;
     let now = Timestamp::now();
-    store.enqueue(file(b"bytes"), "A", None, now).await.unwrap();
-    let (due, _) = store.next_due(now).await.unwrap().unwrap();
+    store.enqueue(file(b"bytes"), "A", None, Some(&number(FIRST)), now).await.unwrap();
+    let (due, _) = store.next_due(&number(FIRST), now).await.unwrap().unwrap();
     let Content::Document { media, .. } = due.content else { panic!() };
     assert_eq!(media.data.0, b"bytes");
     assert_eq!(store.advance("A", MessageState::Read, now).await.unwrap().unwrap().state, MessageState::Read);
@@ -77,10 +94,10 @@ async fn a_message_that_cannot_be_read_fails_and_the_next_one_goes() {
     let store = store(&directory).await;
     let now = Timestamp::now();
     for id in ["A", "B"] {
-        store.enqueue(text(id), id, None, now).await.unwrap();
+        store.enqueue(text(id), id, None, Some(&number(FIRST)), now).await.unwrap();
     }
     sqlx::query("UPDATE outbox SET content = '{}' WHERE id = 'A'").execute(&store.pool).await.unwrap();
-    assert_eq!(store.next_due(now).await.unwrap().unwrap().0.id, "B");
+    assert_eq!(store.next_due(&number(FIRST), now).await.unwrap().unwrap().0.id, "B");
     let failed = store.message("A").await.unwrap().unwrap();
     assert_eq!((failed.state, failed.error.unwrap().reason.as_str()), (MessageState::Failed, "Unreadable"));
 }
@@ -91,7 +108,7 @@ async fn a_receipt_corrects_a_message_that_was_given_up() {
     let store = store(&directory).await;
     let now = Timestamp::now();
     for (id, reason) in [("A", "NotSent"), ("B", "NotOnWhatsApp")] {
-        store.enqueue(text(id), id, None, now).await.unwrap();
+        store.enqueue(text(id), id, None, Some(&number(FIRST)), now).await.unwrap();
         let error = MessageError { reason: reason.into(), message: String::new() };
         store.fail(id, &error, now).await.unwrap();
     }
@@ -105,7 +122,7 @@ async fn pages_follow_each_other_to_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(&directory).await;
     for id in ["A", "B", "C"] {
-        store.enqueue(text(id), id, None, Timestamp::now()).await.unwrap();
+        store.enqueue(text(id), id, None, Some(&number(FIRST)), Timestamp::now()).await.unwrap();
     }
     let first = store.messages(0, 2, None).await.unwrap();
     assert_eq!(first.items.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["A", "B"]);
@@ -120,9 +137,122 @@ async fn what_is_finished_is_kept_a_week_and_what_waits_for_ever() {
     let store = store(&directory).await;
     let old = Timestamp::now() - jiff::SignedDuration::from_hours(8 * 24);
     for id in ["A", "B"] {
-        store.enqueue(text(id), id, None, old).await.unwrap();
+        store.enqueue(text(id), id, None, Some(&number(FIRST)), old).await.unwrap();
     }
     store.advance("A", MessageState::Sent, old).await.unwrap();
     assert_eq!(store.prune_outbox(Timestamp::now()).await.unwrap(), 1);
     assert_eq!(store.messages(0, 10, None).await.unwrap().items[0].id, "B");
+}
+
+/// The ids of what waits for an account, in order; all of it is sent.
+async fn drained(store: &Store, account: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    while let Some((due, _)) = store.next_due(&number(account), Timestamp::now()).await.unwrap() {
+        store.advance(&due.id, MessageState::Sent, Timestamp::now()).await.unwrap();
+        ids.push(due.id);
+    }
+    ids
+}
+
+#[tokio::test]
+async fn what_waited_for_a_former_account_fails_when_another_one_links() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = store(&directory).await;
+    let now = Timestamp::now();
+    assert!(first.adopt_outbox(&number(FIRST), now).await.unwrap().is_empty());
+    first.enqueue(text("linked"), "A", None, Some(&number(FIRST)), now).await.unwrap();
+    first.enqueue(text("being sent"), "B", None, Some(&number(FIRST)), now).await.unwrap();
+    first.next_due(&number(FIRST), now).await.unwrap().unwrap();
+    first.enqueue(text("after the logout"), "C", None, None, now).await.unwrap();
+    first.enqueue(text("the second is linked"), "D", None, Some(&number(SECOND)), now).await.unwrap();
+    // The program is killed before it has heard that the second may send.
+    first.close().await;
+
+    let second = store(&directory).await;
+    assert!(second.next_due(&number("525550000004"), now).await.unwrap().is_none(), "nobody else sends it");
+    let failed = second.adopt_outbox(&number(SECOND), now).await.unwrap();
+    let reasons: Vec<_> = failed
+        .into_iter()
+        .map(|message| (message.id, message.state, message.error.unwrap().reason))
+        .collect();
+    let changed = |id: &str| (id.to_owned(), MessageState::Failed, "AccountChanged".to_owned());
+    assert_eq!(reasons, [changed("A"), changed("B"), changed("C")]);
+    assert!(second.adopt_outbox(&number(SECOND), now).await.unwrap().is_empty());
+    assert_eq!(drained(&second, SECOND).await, ["D"]);
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE content IS NOT NULL")
+        .fetch_one(&second.pool)
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "what failed is not kept");
+}
+
+#[tokio::test]
+async fn what_was_stored_before_any_link_belongs_to_the_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory).await;
+    let now = Timestamp::now();
+    for id in ["A", "B"] {
+        store.enqueue(text(id), id, None, None, now).await.unwrap();
+    }
+    assert!(store.adopt_outbox(&number(FIRST), now).await.unwrap().is_empty());
+    assert_eq!(store.next_due(&number(FIRST), now).await.unwrap().unwrap().0.id, "A");
+    store.advance("A", MessageState::Sent, now).await.unwrap();
+    // The same number under its other spelling is the same account.
+    assert!(store.adopt_outbox(&number("5215550000001"), now).await.unwrap().is_empty());
+    let failed = store.adopt_outbox(&number(SECOND), now).await.unwrap();
+    assert_eq!(failed.iter().map(|message| message.id.as_str()).collect::<Vec<_>>(), ["B"]);
+}
+
+#[tokio::test]
+async fn what_waits_in_an_older_database_belongs_to_the_number_that_is_linked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("device.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let mut migrations = sqlx::migrate::Migrator {
+        migrations: super::super::MIGRATIONS.migrations.clone(),
+        ..sqlx::migrate::Migrator::DEFAULT
+    };
+    migrations.migrations.to_mut().truncate(1);
+    migrations.run(&pool).await.unwrap();
+    sqlx::raw_sql(
+        r#"INSERT INTO memory VALUES ('session', '{"claim":"525550000001","doomed":null}');
+           INSERT INTO outbox (id, fingerprint, recipient, kind, content, state, created_at, updated_at)
+           VALUES ('A', x'00', '525550000002', 'text', '{"type":"text","text":"a"}', 'queued', 0, 0);"#,
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool.close().await;
+
+    let store = store(&directory).await;
+    store.enqueue(text("b"), "B", None, None, Timestamp::now()).await.unwrap();
+    assert!(store.adopt_outbox(&number(FIRST), Timestamp::now()).await.unwrap().is_empty());
+    assert_eq!(drained(&store, FIRST).await, ["A", "B"]);
+}
+
+#[tokio::test]
+async fn the_last_attempt_is_known_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory).await;
+    let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+    let since = at(-60);
+    for (n, id) in ["A", "B", "C", "D"].into_iter().enumerate() {
+        let stored = at(i64::try_from(n).unwrap());
+        store.enqueue(text(id), id, None, Some(&number(FIRST)), stored).await.unwrap();
+    }
+    assert_eq!(store.last_attempt(since).await.unwrap(), None, "nothing was tried");
+    store.advance("A", MessageState::Sent, at(10)).await.unwrap();
+    store.advance("A", MessageState::Read, at(50)).await.unwrap();
+    assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(10)), "a receipt is no attempt");
+    store.next_due(&number(FIRST), at(20)).await.unwrap().unwrap();
+    assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(20)), "killed while it was sent");
+    store.requeue("B", at(30)).await.unwrap();
+    assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(30)), "put back after an attempt");
+    let refused = MessageError { reason: "RefusedByWhatsApp".into(), message: String::new() };
+    store.fail("B", &refused, at(40)).await.unwrap();
+    assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(40)));
+    store.adopt_outbox(&number(SECOND), at(45)).await.unwrap();
+    assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(40)), "what was never tried does not count");
+    assert_eq!(store.last_attempt(at(40)).await.unwrap(), None);
 }

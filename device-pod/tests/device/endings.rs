@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use enlace_contract::client::{ClientError, DeviceClient};
 use enlace_contract::state::{PairRequest, Phase, Reason};
 use whatsapp_simulator::{Linked, LoginFailure};
 
-use crate::fixture::{NUMBER, Running, World, quick};
+use crate::fixture::{NUMBER, OTHER, Running, World, quick};
 
 /// A linked device, and the server's hand on its connection.
 async fn linked() -> (World, Running, Linked) {
@@ -167,4 +168,40 @@ async fn a_server_that_cannot_be_reached_is_a_failed_connection() {
     assert_eq!(state.phase, Phase::Starting);
     assert!(state.message.as_deref().unwrap().contains("refused"), "{:?}", state.message);
     device.stop().await;
+}
+
+#[tokio::test]
+async fn a_volume_that_runs_full_ends_the_connection_until_there_is_room() {
+    let world = World::new().await;
+    let reserve = tokio::sync::watch::Sender::new(0);
+    let device = enlace_device_pod::Device::start_reserving(
+        quick(),
+        world.directory.path(),
+        world.endpoints(),
+        false,
+        reserve.subscribe(),
+    );
+    let device = device.await.unwrap();
+    let device = Running { client: DeviceClient::in_process(device.router()), device };
+    device.scanned_by(&world.phone()).await;
+    device.until_phase(Phase::Connected).await;
+
+    reserve.send_replace(u64::MAX);
+    let state = device.until(|state| state.reason == Some(Reason::DiskFull)).await;
+    assert_eq!((state.phase, state.paired), (Phase::Reconnecting, true));
+    assert!(state.message.as_deref().unwrap().contains("make room"), "{:?}", state.message);
+    match device.client.send(&crate::sending::text(OTHER, "no room")).await {
+        Err(ClientError::Refused(problem)) => {
+            assert_eq!((problem.status, problem.reason.as_str()), (507, "DiskFull"));
+        }
+        other => panic!("{other:?}"),
+    }
+    world.other().send_text(NUMBER, "meanwhile").await.unwrap();
+    assert!(device.client.inbox(0, 1).await.unwrap().items.is_empty(), "the connection has ended");
+
+    reserve.send_replace(0);
+    device.until_phase(Phase::Connected).await;
+    let record = crate::receiving::until_records(&device, 1).await.remove(0);
+    assert_eq!(record.text.as_deref(), Some("meanwhile"), "nothing was lost");
+    world.end(device).await;
 }

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use enlace_contract::client::ClientError;
 use enlace_contract::messages::{Base64, Content, Media, MessageState, SendMessage};
+use enlace_contract::number::PhoneNumber;
+use enlace_contract::state::{ClaimDecision, PairRequest, Phase};
 use serde_json::json;
 
 use crate::fixture::{NUMBER, OTHER, PATIENCE, World, config, quick};
@@ -148,6 +150,9 @@ async fn what_cannot_be_sent_is_refused_before_it_is_stored() {
         (document(media(b"", "a.pdf")), "InvalidMedia"),
         (document(media(b"a", "../a.pdf")), "InvalidMedia"),
         (document(Media { mime_type: Some("pdf".into()), ..media(b"a", "a.pdf") }), "InvalidMedia"),
+        (document(Media { mime_type: Some("a/b\r\nc: d".into()), ..media(b"a", "a.pdf") }), "InvalidMedia"),
+        (document(media(b"a", "a\nb.pdf")), "InvalidMedia"),
+        (text("x@g.us", "hola"), "InvalidRecipient"),
     ] {
         match device.client.send(&message).await {
             Err(ClientError::Refused(problem)) => {
@@ -158,5 +163,60 @@ async fn what_cannot_be_sent_is_refused_before_it_is_stored() {
     }
     let stored = device.client.send(&text(OTHER, "waits for the link")).await.unwrap();
     assert_eq!(stored.sequence, 1, "nothing else was stored");
+    world.end(device).await;
+}
+
+#[tokio::test]
+async fn the_distance_between_messages_holds_over_a_restart() {
+    let world = World::new().await;
+    let slow = || config(json!({ "phoneNumber": NUMBER, "sending": { "interval": "6s" } }));
+    let (device, _) = world.linked(slow()).await;
+    let first = device.send_text(OTHER, "one").await;
+    let first = device.until_message(&first.id, MessageState::Sent).await;
+    let second = device.send_text(OTHER, "two").await;
+    device.device.stop().await;
+
+    let device = world.start(slow()).await;
+    let second = device.until_message(&second.id, MessageState::Sent).await;
+    let between = second.sent_at.unwrap().duration_since(first.sent_at.unwrap());
+    assert!(between >= jiff::SignedDuration::from_secs(6), "{between:?}");
+    world.end(device).await;
+}
+
+#[tokio::test]
+async fn a_message_goes_out_from_the_account_it_was_stored_for_or_from_none() {
+    const THIRD: &str = "525550000003";
+    let world = World::new().await;
+    let any = |interval: &str| config(json!({ "sending": { "interval": interval } }));
+    let claim = |number: &str| ClaimDecision {
+        number: number.parse::<PhoneNumber>().unwrap().canonical(),
+        granted: true,
+    };
+    let device = world.start(any("1h")).await;
+    let early = device.send_text(OTHER, "stored before any link").await;
+    device.scanned_by(&world.phone()).await;
+    device.until_phase(Phase::Connected).await;
+    device.client.decide_claim(&claim(NUMBER)).await.unwrap();
+    device.until_message(&early.id, MessageState::Sent).await;
+    let waiting = device.send_text(OTHER, "waits for its turn").await;
+    device.client.log_out().await.unwrap();
+    device.until_phase(Phase::LoggedOut).await;
+    let unlinked = device.send_text(OTHER, "stored after the logout").await;
+    device.device.stop().await;
+
+    let device = world.start(any("0s")).await;
+    device.client.pair(&PairRequest::default()).await.unwrap();
+    device.scanned_by(&world.control().phone(THIRD)).await;
+    device.until_phase(Phase::Connected).await;
+    let mine = device.send_text(OTHER, "of the second account").await;
+    device.client.decide_claim(&claim(THIRD)).await.unwrap();
+    for id in [&waiting.id, &unlinked.id] {
+        let failed = device.until_message(id, MessageState::Failed).await;
+        assert_eq!(failed.error.unwrap().reason, "AccountChanged");
+    }
+    device.until_message(&mine.id, MessageState::Sent).await;
+    let texts: Vec<_> =
+        world.other().inbox().await.unwrap().into_iter().filter_map(|message| message.text).collect();
+    assert_eq!(texts, ["stored before any link", "of the second account"]);
     world.end(device).await;
 }
