@@ -1,9 +1,11 @@
 //! `cargo xtask test`: everything CI checks, the quick steps first.
 //!
 //! * [`licences`]: cargo-deny, installed when it is missing,
+//! * [`databases`]: PostgreSQL and MariaDB, installed when they are missing,
 //! * [`programs`]: the production programs, and what they must say of themselves,
 //! * [`suite`]: the tests, and which of them did not run.
 
+mod databases;
 mod licences;
 mod programs;
 mod suite;
@@ -15,12 +17,12 @@ use clap::Args;
 use crate::build::Trust;
 use crate::run::{self, Outcome, Report};
 use crate::workspace::Workspace;
-use crate::{direction, setup};
+use crate::{compat, direction, setup};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Leave out what takes long: production programs, integration tests, documentation tests, installing cargo-deny.
+    /// Leave out what takes long: production programs, integration tests, documentation tests, installing anything.
     #[arg(long)]
     fast: bool,
 }
@@ -35,6 +37,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     report.step("set-up", || {
         setup::toolchain(&workspace)?;
         licences::announce(options.fast);
+        databases::announce(options.fast);
         Ok(Outcome::Passed)
     })?;
     report
@@ -47,11 +50,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         report.step("production programs: build", || passed(programs::build(&workspace)))?;
     }
     report.step("tests: build", || passed(suite::build(&workspace, options.fast)))?;
+    if !options.fast {
+        report.step("database servers", databases::provide)?;
+    }
     report.step("generated files", || passed(suite::generated_files(&workspace, options.fast)))?;
     report.step("tests", || suite::run(&workspace, options.fast))?;
     if options.fast {
-        report.skip("production programs, integration tests and documentation tests: --fast");
+        report.skip("production programs, integration tests, documentation tests, recorded pairs: --fast");
     } else {
+        report.step("recorded pairs of the compatible API", || passed(compat::committed(&workspace)))?;
         report.step("production programs: what they trust", || passed(programs::check(&workspace)))?;
     }
     report.finish();

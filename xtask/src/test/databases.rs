@@ -1,0 +1,96 @@
+//! The database servers of the tests: Debian's packages, installed when they are missing.
+//!
+//! Where services are started on installation, the package's own server runs from then on; no test uses it.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::run::{self, Outcome};
+
+/// A package, what it is, and a program of it, as `tests/databases` finds it: in the path, or in a folder for each version.
+struct Package {
+    name: &'static str,
+    what: &'static str,
+    program: &'static str,
+    versions: Option<&'static str>,
+}
+
+const PACKAGES: [Package; 2] = [
+    Package {
+        name: "postgresql",
+        what: "PostgreSQL",
+        program: "postgres",
+        versions: Some("/usr/lib/postgresql"),
+    },
+    Package { name: "mariadb-server", what: "MariaDB", program: "mariadbd", versions: None },
+];
+
+/// Says what [`provide`] will install, when it will.
+pub(super) fn announce(fast: bool) {
+    let missing = missing();
+    if !fast && !missing.is_empty() {
+        println!("Will install through apt-get, if it may: {}.", names(&missing));
+    }
+}
+
+/// Installs what is missing. What cannot be installed is named: its tests do nothing.
+///
+/// # Errors
+/// None: a machine without the servers runs all other tests.
+pub(super) fn provide() -> anyhow::Result<Outcome> {
+    let wanted = missing();
+    if wanted.is_empty() {
+        println!("Nothing to install: {} are there.", PACKAGES.map(|package| package.what).join(" and "));
+        return Ok(Outcome::Passed);
+    }
+    let why = match install(&wanted) {
+        Ok(()) => "the package has no program where it was looked for".to_owned(),
+        Err(error) => format!("{error:#}"),
+    };
+    let left = missing();
+    if left.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    Ok(Outcome::PassedWithout(
+        left.iter()
+            .map(|package| {
+                format!("tests on {}: the package {} is not installed ({why})", package.what, package.name)
+            })
+            .collect(),
+    ))
+}
+
+fn install(packages: &[&Package]) -> anyhow::Result<()> {
+    println!("Installing: {}.", names(packages));
+    let apt = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").arg("--quiet");
+        command
+    };
+    run::run(apt().arg("update"))?;
+    run::run(
+        apt()
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(packages.iter().map(|package| package.name)),
+    )
+}
+
+fn missing() -> Vec<&'static Package> {
+    PACKAGES.iter().filter(|package| !package.is_installed()).collect()
+}
+
+fn names(packages: &[&Package]) -> String {
+    packages.iter().map(|package| package.name).collect::<Vec<_>>().join(", ")
+}
+
+impl Package {
+    fn is_installed(&self) -> bool {
+        let versions = self.versions.map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders = versions
+            .map(|version| version.path().join("bin"))
+            .chain(std::env::split_paths(&path))
+            .chain([Path::new("/usr/sbin").to_owned()]);
+        folders.any(|folder| folder.join(self.program).is_file())
+    }
+}
