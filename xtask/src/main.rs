@@ -4,6 +4,7 @@
 //! * [`crds`]: writes or checks the generated resource definition,
 //! * [`demo`]: builds the demonstration and starts it,
 //! * [`bench`]: builds a benchmark and starts it,
+//! * [`compat`]: replays recorded pairs of the compatible API,
 //! * [`images`]: the container images.
 //!
 //! What they stand on: [`workspace`] (where things are), [`build`] (the two builds, for production and for the simulator),
@@ -11,6 +12,7 @@
 
 mod bench;
 mod build;
+mod compat;
 mod crds;
 mod demo;
 mod direction;
@@ -42,6 +44,8 @@ enum Verb {
     Demo(demo::Options),
     /// Measure the programs as they are released.
     Bench(bench::Options),
+    /// Replay recorded requests of the compatible API and compare the answers.
+    Compat(compat::Options),
     /// Build the container images, as OCI archives.
     Images(images::Options),
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Crds(options) => crds::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Compat(options) => compat::run(&options),
         Verb::Images(options) => images::run(&options),
     };
     match result {

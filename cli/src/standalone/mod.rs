@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use enlace_api::auth::{bootstrap_admin, local_token};
-use enlace_api::database::Database;
+use enlace_api::database::{Database, DatabaseUrl};
 use enlace_api::directory::FolderDirectory;
 use enlace_api::http::{App, Settings};
 use enlace_device_pod::endpoints::Endpoints;
@@ -35,9 +35,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     let stop = asked_to_stop()?;
     let listener = bind(listen).await?;
     private_directory(&data_dir)?;
-    let database = Database::open(&data_dir.join("enlace.db"))
-        .await
-        .with_context(|| format!("the database in {} cannot be opened", data_dir.display()))?;
+    let database = open_database(&data_dir).await?;
     if let Some(administrator) = bootstrap_admin(&database).await? {
         // At once: if something below fails, nobody would ever see it.
         println!("The first administrator is {:?} with the password", administrator.user());
@@ -63,6 +61,20 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     directory.close().await;
     database.close().await;
     Ok(())
+}
+
+/// The database of `DATABASE_URL`, else a file in the data directory.
+async fn open_database(data_dir: &Path) -> anyhow::Result<Database> {
+    match std::env::var("DATABASE_URL") {
+        Ok(url) if !url.is_empty() => {
+            let url: DatabaseUrl = url.parse()?;
+            let place = url.to_string();
+            Database::connect(url).await.with_context(|| format!("the database {place} cannot be used"))
+        }
+        _ => Database::open(&data_dir.join("enlace.db"))
+            .await
+            .with_context(|| format!("the database in {} cannot be opened", data_dir.display())),
+    }
 }
 
 fn log_to_stderr() {
