@@ -3,12 +3,13 @@
 //! * [`action`]: what can be done,
 //! * [`token`]: the value of a token,
 //! * [`password`]: hashes of passwords, on a pool of their own,
-//! * [`bootstrap`]: the first administrator, and the token for this machine.
+//! * [`bootstrap`]: the first administrator, and the token for this machine; [`mounted`]: the one of a mounted Secret.
 //!
 //! A caller shows a token (`Authorization: Bearer …`). It opens what its user may do, narrowed to the token's devices and actions.
 
 pub mod action;
 pub mod bootstrap;
+pub mod mounted;
 pub mod password;
 pub mod token;
 

@@ -68,7 +68,7 @@ pub struct KubernetesDirectory {
     signer: TokenSigner,
     port: u16,
     known: Receiver<Known>,
-    _watching: Arc<DropGuard>,
+    watching: Arc<DropGuard>,
 }
 
 impl KubernetesDirectory {
@@ -86,13 +86,24 @@ impl KubernetesDirectory {
             tokio::spawn(stop.clone().run_until_cancelled_owned(watches::pods(client.clone(), sender))),
         ];
         drop(watches);
-        Self { client, signer, port, known, _watching: Arc::new(stop.drop_guard()) }
+        Self { client, signer, port, known, watching: Arc::new(stop.drop_guard()) }
     }
 
     /// Waits until all devices and pods have been listed.
     pub async fn listed(&self) {
         // It ends without only when the watches have.
         let _ = self.known.clone().wait_for(|known| known.devices_listed && known.pods_listed).await;
+    }
+
+    /// One item now, and one after each change of what is known, of pods too. What is known then is asked for.
+    pub fn ticks(&self) -> BoxStream<'static, ()> {
+        let mut known = self.known.clone();
+        known.mark_changed();
+        stream::unfold(known, async |mut known| {
+            known.changed().await.ok()?;
+            Some(((), known))
+        })
+        .boxed()
     }
 
     /// Waits until a change that was written is known here too, so that whoever made it sees it.
@@ -164,7 +175,7 @@ impl DeviceDirectory for KubernetesDirectory {
     }
 
     fn watch(&self) -> BoxStream<'static, DeviceChange> {
-        let watching = Arc::clone(&self._watching);
+        let watching = Arc::clone(&self.watching);
         stream::unfold((self.known.clone(), 0, watching), async |(mut known, mut moment, watching)| {
             loop {
                 let Some(news) = known.borrow_and_update().devices.after(moment) else {

@@ -1,0 +1,157 @@
+//! The program of the API on Kubernetes: reads its configuration, begins to watch the cluster, serves its port, stops on SIGTERM.
+//!
+//! What is wrong at the start is one line on standard error and exit code 1. What can come right by itself (a cluster that does not know the
+//! resource yet, an API server that is away) is none of that: the API runs and is not ready.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use enlace_api::auth::mounted::administrator_of_folder;
+use enlace_api::database::Database;
+use enlace_api::directory::KubernetesDirectory;
+use enlace_api::directory::kubernetes::DEVICE_PORT;
+use enlace_api::http::{App, Settings, metrics_router};
+use enlace_contract::token::TokenSigner;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Enlace's API, in front of the devices of a Kubernetes cluster.
+///
+/// The cluster is the one that this pod is in, or that of the kubeconfig. The log goes to standard error, as JSON; ENLACE_LOG=warn has less of
+/// it, ENLACE_LOG=debug more.
+#[derive(Parser)]
+#[command(name = "enlace-api", version, max_term_width = 100)]
+struct Arguments {
+    /// Where the API listens.
+    #[arg(long, value_name = "ADDRESS", env = "ENLACE_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Where metrics are served.
+    #[arg(long, value_name = "ADDRESS", env = "ENLACE_METRICS_LISTEN", default_value = "0.0.0.0:9090")]
+    metrics_listen: SocketAddr,
+    /// Where users and tokens are kept.
+    #[arg(long, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value = "/var/lib/enlace")]
+    data_dir: PathBuf,
+    /// The key that opens devices: the 32 bytes of an Ed25519 seed.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ENLACE_DEVICE_KEY_FILE",
+        default_value = "/etc/enlace/device-key/key"
+    )]
+    device_key_file: PathBuf,
+    /// A folder with the files `username` and `password` of the first administrator; it is needed while there is no user.
+    #[arg(long, value_name = "DIR", env = "ENLACE_ADMIN_DIR", default_value = "/etc/enlace/admin")]
+    admin_dir: PathBuf,
+    /// The port of devices' pods.
+    #[arg(long, value_name = "PORT", env = "ENLACE_DEVICE_PORT", default_value_t = DEVICE_PORT, hide = true)]
+    device_port: u16,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::new(directives(std::env::var("ENLACE_LOG").ok().as_deref()));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome =
+        runtime.context("the runtime could not start").and_then(|runtime| runtime.block_on(run(arguments)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("enlace-api: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { listen, metrics_listen, data_dir, device_key_file, admin_dir, device_port } = arguments;
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        bail!("another cryptography provider is installed already");
+    }
+    let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
+    // What can fail for a reason outside comes first.
+    let stop = asked_to_stop()?;
+    let signer = signer(&device_key_file)?;
+    let config = kube::Config::infer().await.context(
+        "no cluster: run it in a pod with a service account token, or set KUBECONFIG to a kubeconfig",
+    )?;
+    let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
+    let listener = bind(listen, "--listen").await?;
+    let metrics_listener = bind(metrics_listen, "--metrics-listen").await?;
+    let database = Database::open(&data_dir.join("enlace.db")).await.with_context(|| {
+        format!(
+            "the database in {} cannot be opened; choose another place with --data-dir",
+            data_dir.display()
+        )
+    })?;
+    if let Some(name) = administrator_of_folder(&database, &admin_dir).await? {
+        tracing::info!("the first administrator {name} was created with the password of the mounted files");
+    }
+    let directory = KubernetesDirectory::open(client, signer, device_port);
+    tracing::info!(
+        listen = %listener.local_addr()?,
+        metrics_listen = %metrics_listener.local_addr()?,
+        "the API listens on {}",
+        listener.local_addr()?
+    );
+    let metrics = tokio::spawn(axum::serve(metrics_listener, metrics_router(recorder)).into_future());
+    let app = App::new(std::sync::Arc::new(directory), database.clone(), Settings::default());
+    enlace_api::server::serve(listener, app, stop).await;
+    metrics.abort();
+    database.close().await;
+    tracing::info!("the API has stopped");
+    Ok(())
+}
+
+/// The directives of the log for what is wanted of it: a level for all means our own crates, of everything else only warnings get through.
+fn directives(wanted: Option<&str>) -> String {
+    let directive = |directive: &str| match directive.trim().parse::<LevelFilter>() {
+        Ok(level) => format!("enlace={level}"),
+        Err(_) => directive.to_owned(),
+    };
+    let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
+    format!("warn,{}", wanted.join(","))
+}
+
+fn signer(file: &Path) -> anyhow::Result<TokenSigner> {
+    let key = std::fs::read(file).with_context(|| {
+        format!(
+            "the key that opens devices, {}, cannot be read; name its file with --device-key-file",
+            file.display()
+        )
+    })?;
+    let Ok(key) = <&[u8; 32]>::try_from(key.as_slice()) else {
+        bail!("{} has {} bytes: the key that opens devices has 32", file.display(), key.len());
+    };
+    TokenSigner::new(key, "api").with_context(|| format!("{} holds no usable key", file.display()))
+}
+
+async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another address with {option}"))
+}
+
+/// Resolves when the process is asked to end.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("the API stops");
+    })
+}
