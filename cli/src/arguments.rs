@@ -1,9 +1,9 @@
 //! What can be typed.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use enlace_contract::duration::Period;
 use enlace_contract::name::DeviceKey;
 use reqwest::Url;
@@ -32,6 +32,18 @@ pub(crate) struct Arguments {
     pub(crate) api: Api,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// What was typed; a wrong command line ends the program.
+    pub(crate) fn read() -> Self {
+        // It asks no Enlace: it is one. An argument of its own keeps the global one out of its help.
+        let hidden = |name: &'static str| Arg::new(name).long(name).hide(true);
+        let command = Self::command().mut_subcommand("standalone", |standalone| {
+            standalone.arg(hidden("url").value_parser(http_url)).arg(hidden("token"))
+        });
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Which Enlace to ask.
@@ -68,10 +80,16 @@ pub(crate) enum Command {
     /// Show devices, as a table or as manifests.
     Get(Get),
     /// Draw the QR code (or the pairing code) of a device, with every new one, until a phone has linked.
+    ///
+    /// WhatsApp gives six QR codes, for about 160 seconds in all, or one pairing code for three minutes. When nobody has used one by then,
+    /// none is drawn any more and the exit code is 1; `enlace pair` asks for new ones.
     Qr(Wait),
     /// Ask a device for new codes, also after a logout, and show them as `qr` does.
     Pair(Wait),
     /// Send a text or a file.
+    ///
+    /// Without --wait it is done when Enlace has stored the message. With --wait the exit code is 0 when WhatsApp has it, 1 when it failed,
+    /// and 3 when the time ran out: then it is still stored, and goes out as soon as it can.
     Send(Send),
     /// Show what happens on a device, as it happens: its state, what comes in, what goes out.
     Events(Events),
@@ -90,7 +108,13 @@ pub(crate) struct Standalone {
     #[arg(long, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value_os_t = default_data_dir())]
     pub(crate) data_dir: PathBuf,
     /// Where the API listens.
-    #[arg(long, value_name = "ADDRESS", env = "ENLACE_LISTEN", default_value = "127.0.0.1:3000")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "ENLACE_LISTEN",
+        default_value = "127.0.0.1:3000",
+        value_parser = address
+    )]
     pub(crate) listen: SocketAddr,
 }
 
@@ -127,13 +151,14 @@ pub(crate) struct Name {
 pub(crate) struct Wait {
     /// NAME or NAMESPACE/NAME.
     pub(crate) name: DeviceKey,
-    /// How long to wait for the phone, like 90s or 10m; then the exit code is 3.
+    /// How long to wait for the phone, like 90s or 10m; then the exit code is 3. The codes can end before: see above.
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub(crate) timeout: Period,
 }
 
 /// Options of `enlace send`.
 #[derive(Args)]
+#[command(group = ArgGroup::new("content").args(["text", "file"]).required(true).multiple(true))]
 pub(crate) struct Send {
     /// The device that sends: NAME or NAMESPACE/NAME.
     pub(crate) name: DeviceKey,
@@ -141,7 +166,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "RECIPIENT")]
     pub(crate) to: String,
     /// The text; with a file, what stands under it.
-    #[arg(long, required_unless_present = "file")]
+    #[arg(long)]
     pub(crate) text: Option<String>,
     /// A file. A picture, a video or a sound goes as such, anything else as a document.
     #[arg(long)]
@@ -152,7 +177,7 @@ pub(crate) struct Send {
     /// A word of your own for this message: however often it is sent with it, it goes out once.
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
-    /// Wait until WhatsApp has it, this long at most, like 30s.
+    /// Wait until WhatsApp has it, this long at most, like 30s; 60s at most. Then the exit code is 3.
     #[arg(long, value_name = "DURATION")]
     pub(crate) wait: Option<Period>,
     /// The form of the output.
@@ -188,10 +213,40 @@ fn http_url(text: &str) -> Result<Url, String> {
     url.ok_or_else(|| "it is no URL like http://127.0.0.1:3000".to_owned())
 }
 
+/// An address to listen on; `localhost` is this machine's own.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+    let local = local.map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    local.or_else(|| text.parse().ok()).ok_or_else(|| {
+        "write an address of this machine and a port: 127.0.0.1:3000, localhost:3000, or 0.0.0.0:3000 for all its addresses"
+            .to_owned()
+    })
+}
+
 /// Where an application of this user keeps its data (XDG Base Directory).
 fn default_data_dir() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
     let base =
         std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
     base.unwrap_or_else(std::env::temp_dir).join("enlace")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_to_listen_on_has_a_port() {
+        for (text, read) in [
+            ("localhost:8080", "127.0.0.1:8080"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("0.0.0.0:3000", "0.0.0.0:3000"),
+            ("[::1]:3000", "[::1]:3000"),
+        ] {
+            assert_eq!(address(text).unwrap().to_string(), read);
+        }
+        for text in ["localhost", "8080", ":8080", "everywhere", "localhost:99999", "example.com:80"] {
+            assert!(address(text).unwrap_err().contains("localhost:3000"), "{text}");
+        }
+    }
 }

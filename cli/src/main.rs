@@ -16,13 +16,11 @@ mod standalone;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use arguments::{Arguments, Command};
 use commands::TimedOut;
 
 fn main() -> ExitCode {
-    let Arguments { api, command } = Arguments::parse();
+    let Arguments { api, command } = Arguments::read();
     let threads = if matches!(command, Command::Standalone(_)) { 4 } else { 1 };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = match runtime {
@@ -31,7 +29,16 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match command {
-            Command::Standalone(options) => standalone::run(options).await,
+            Command::Standalone(options) => {
+                if !options.listen.ip().is_loopback() {
+                    eprintln!(
+                        "enlace: other machines can reach the API on {}, and there is no TLS: passwords, tokens and messages can be \
+                         read on the way; put a proxy with TLS in front of it",
+                        options.listen
+                    );
+                }
+                standalone::run(options).await
+            }
             command => commands::run(api, command).await,
         }
     });

@@ -55,6 +55,11 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
+/// Text of a stranger on one line, without what moves a terminal's cursor.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// How long ago something was, as `kubectl` says it: its largest unit, with the next one while it is small.
 pub(crate) fn age(then: Option<Timestamp>, now: Timestamp) -> String {
     let Some(then) = then else { return String::new() };
@@ -98,5 +103,10 @@ mod tests {
             vec![vec!["billing".into(), "Connected".into()], vec!["a".into(), String::new()]],
         );
         assert_eq!(text, "NAME      PHASE\nbilling   Connected\na\n");
+    }
+
+    #[test]
+    fn a_strangers_text_does_not_move_the_cursor() {
+        assert_eq!(printable("a\x1b[2Jb\r\nc"), "a [2Jb  c");
     }
 }

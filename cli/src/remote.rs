@@ -187,8 +187,24 @@ fn root(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "it did not answer in time".to_owned();
     }
+    if speaks_no_tls(error) {
+        return "what answers there speaks no TLS: write http:// for it".to_owned();
+    }
     let all = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     all.last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Whether a TLS handshake was answered with something else, as a port of plain HTTP does.
+fn speaks_no_tls(error: &reqwest::Error) -> bool {
+    let mut all = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    all.any(|error| {
+        // An I/O error shows what it was made of to nobody who walks along the sources; one can be made of another.
+        let mut current = Some(error);
+        while let Some(io) = current.and_then(|error| error.downcast_ref::<std::io::Error>()) {
+            current = io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+        }
+        matches!(current.and_then(|error| error.downcast_ref()), Some(rustls::Error::InvalidMessage(_)))
+    })
 }
 
 fn is_this_machine(url: &Url) -> bool {

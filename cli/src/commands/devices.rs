@@ -6,14 +6,29 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Get, Kind};
-use crate::output::{Format, age, structured, table, write};
+use crate::output::{Format, age, printable, structured, table, write};
 use crate::remote::Remote;
+
+/// How many declarations that are not accepted are told of: the list itself must stay in sight.
+const MAX_TOLD: usize = 10;
 
 /// A page of devices, as the API gives it.
 #[derive(Deserialize)]
 struct Page {
     items: Vec<WhatsAppDevice>,
     next: Option<String>,
+}
+
+/// The declarations that are not accepted, as the API gives them.
+#[derive(Deserialize)]
+struct Unaccepted {
+    items: Vec<UnacceptedFile>,
+}
+
+#[derive(Deserialize)]
+struct UnacceptedFile {
+    file: String,
+    message: String,
 }
 
 /// Several resources in one document, as `kubectl` writes them.
@@ -31,7 +46,11 @@ pub(crate) async fn get(remote: &Remote, options: Get) -> anyhow::Result<()> {
     let one = name.is_some();
     let devices = match name {
         Some(name) => vec![remote.get(&Remote::device(&name, "")).await?],
-        None => all(remote).await?,
+        None => {
+            let devices = all(remote).await?;
+            tell_unaccepted(remote).await;
+            devices
+        }
     };
     let text = match (devices.as_slice(), one) {
         ([device], true) => structured(output, device)?,
@@ -47,6 +66,19 @@ pub(crate) async fn get(remote: &Remote, options: Get) -> anyhow::Result<()> {
         (None, _) => drawn(&devices, Timestamp::now()),
     };
     Ok(write(&text)?)
+}
+
+/// Says on standard error which declarations are not accepted: their devices are missing from the list.
+async fn tell_unaccepted(remote: &Remote) {
+    // Administrators may ask. For everybody else, and when it fails, the list is what was asked for.
+    let Ok(unaccepted) = remote.get::<Unaccepted>("/v1/declaration-errors").await else { return };
+    for UnacceptedFile { file, message } in unaccepted.items.iter().take(MAX_TOLD) {
+        let file = if file.is_empty() { "the folder" } else { file };
+        eprintln!("enlace: not accepted: {}: {}", printable(file), printable(message));
+    }
+    if let Some(more) = unaccepted.items.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
+        eprintln!("enlace: {more} more files are not accepted; the log has them all");
+    }
 }
 
 async fn all(remote: &Remote) -> anyhow::Result<Vec<WhatsAppDevice>> {

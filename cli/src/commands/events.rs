@@ -1,22 +1,30 @@
 //! `enlace events`.
 
+use anyhow::anyhow;
 use enlace_contract::events::DeviceEvent;
+use enlace_contract::name::DeviceKey;
 use enlace_contract::state::{Phase, Reason};
+use enlace_crds::WhatsAppDevice;
 use futures::StreamExt as _;
+use http::StatusCode;
 use jiff::Timestamp;
 
 use super::send::word;
 use crate::arguments::{Events, Lines};
-use crate::output::write;
-use crate::remote::Remote;
+use crate::output::{printable, write};
+use crate::remote::{Refused, Remote, Unreachable};
 
 /// Shows events until the stream ends.
 pub(crate) async fn run(remote: &Remote, options: Events) -> anyhow::Result<()> {
     let Events { name, after, output } = options;
     let mut events = remote.events(&name, after).await?;
     let mut last = None;
+    let mut phase = None;
     while let Some(event) = events.next().await {
-        let event = event?;
+        let Ok(event) = event else { break };
+        if let DeviceEvent::State(state) = &event {
+            phase = Some((state.phase, state.reason));
+        }
         if matches!(output, Lines::Text) && is_told(&event, &mut last) {
             continue;
         }
@@ -26,7 +34,36 @@ pub(crate) async fn run(remote: &Remote, options: Events) -> anyhow::Result<()> 
         };
         write(&format!("{line}\n"))?;
     }
-    anyhow::bail!("the stream of events ended: the device stopped")
+    Err(ended(remote, &name, phase).await)
+}
+
+/// Why the events of a device ended: what the API now says of it.
+async fn ended(remote: &Remote, name: &DeviceKey, last: Option<(Phase, Option<Reason>)>) -> anyhow::Error {
+    let device = remote.get::<WhatsAppDevice>(&Remote::device(name, "")).await;
+    let refused = |error: &anyhow::Error| error.downcast_ref().map(|refused: &Refused| refused.status);
+    let why = match device {
+        Ok(device) if device.spec.suspend => format!("{name} was suspended"),
+        Ok(device) => match (device.status.and_then(|status| status.phase), last) {
+            (Some(Phase::PairingExpired), _) => format!("{name} was not linked in time and stopped"),
+            (_, Some((_, Some(Reason::Stopping)))) => format!("{name} was stopped or is restarting"),
+            (Some(phase), _) => format!("the connection to {name} broke off; it is {phase} now"),
+            (None, _) => format!("{name} was stopped"),
+        },
+        Err(error) if refused(&error) == Some(StatusCode::NOT_FOUND) => {
+            format!("{name} is no longer declared")
+        }
+        Err(error) if refused(&error) == Some(StatusCode::UNAUTHORIZED) => {
+            "the token is not accepted any more".to_owned()
+        }
+        Err(error) if error.is::<Unreachable>() || is_closing(&error) => "Enlace was stopped".to_owned(),
+        Err(error) => format!("{error:#}"),
+    };
+    anyhow!("the events ended: {why}")
+}
+
+/// Whether the API ends: it answers what is still asked, with a refusal.
+fn is_closing(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(|refused: &Refused| refused.problem.reason == "Unavailable")
 }
 
 /// Whether a line of text would be the one before once more: a state has more in it than a line shows.
@@ -51,20 +88,5 @@ fn line(event: &DeviceEvent, now: Timestamp) -> String {
         DeviceEvent::MessageState(message) => {
             format!("{time} outgoing {} {} to {}", message.id, word(message.state), message.to)
         }
-    }
-}
-
-/// Text of a stranger on one line, without what moves a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_strangers_text_does_not_move_the_cursor() {
-        assert_eq!(printable("a\x1b[2Jb\r\nc"), "a [2Jb  c");
     }
 }

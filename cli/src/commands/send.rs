@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use enlace_contract::duration::Period;
 use enlace_contract::messages::{Base64, Content, Media, Message, MessageState, SendMessage};
 
+use super::TimedOut;
 use crate::arguments::Send;
 use crate::output::{Format, structured, write};
 use crate::remote::Remote;
@@ -34,7 +35,16 @@ pub(crate) async fn run(remote: &Remote, options: Send) -> anyhow::Result<()> {
         let why = stored.error.map_or_else(|| "no reason is known".to_owned(), |error| error.message);
         bail!("the message was not sent: {why}");
     }
-    Ok(())
+    match wait {
+        Some(wait) if matches!(stored.state, MessageState::Queued | MessageState::Sending) => {
+            let Message { id, state, .. } = stored;
+            let state = word(state);
+            Err(anyhow::Error::new(TimedOut(format!(
+                "message {id} is still {state} after {wait}; it is stored and goes out as soon as it can"
+            ))))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn with_file(file: &Path, caption: Option<String>, document: bool) -> anyhow::Result<Content> {

@@ -175,3 +175,72 @@ async fn a_message_that_is_none() {
     let ended = enlace.run(&["send", "billing", "--to", "525550000002", "--file", missing]).await;
     assert!(ended.refused().contains(missing), "{ended:?}");
 }
+
+#[tokio::test]
+async fn a_build_for_the_simulator_without_one() {
+    let world = World::new().await;
+    let mut command = world.standalone();
+    command.env_remove("ENLACE_WHATSAPP_URL");
+    let ended = Program::start(command).ended().await;
+    let line = ended.refused();
+    assert!(
+        line.starts_with("ENLACE_WHATSAPP_URL: ") && line.contains("must not meet the real one"),
+        "{line}"
+    );
+    assert!(!world.data().exists(), "nothing was begun");
+}
+
+#[tokio::test]
+async fn tls_where_there_is_none() {
+    let world = World::new().await;
+    let enlace = world.start().await;
+    let url = enlace.url.replace("http://", "https://");
+    let ended = enlace.run(&["get", "devices", "--url", &url]).await;
+    let line = ended.refused();
+    assert!(line.contains(&url) && line.contains("write http://"), "{line}");
+}
+
+#[tokio::test]
+async fn an_api_that_other_machines_can_reach() {
+    let world = World::new().await;
+    let mut command = world.command(&["standalone", "--listen", "0.0.0.0:0"]);
+    command.arg(world.path("devices"));
+    let open = world.start_with(command).await;
+    let log = open.stop().await.stderr;
+    assert!(log.starts_with("enlace: other machines can reach the API on 0.0.0.0:0"), "{log}");
+    let mut command = world.command(&["standalone", "--listen", "localhost:0"]);
+    command.arg(world.path("devices"));
+    let own = world.start_with(command).await;
+    assert!(own.url.starts_with("http://127.0.0.1:"), "{}", own.url);
+    let log = own.stop().await.stderr;
+    assert!(!log.contains("other machines"), "{log}");
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_out_in_time() {
+    let world = World::with_billing().await;
+    let enlace = world.start().await;
+    enlace.until_phase("billing", "AwaitingScan").await;
+    let send = ["send", "billing", "--to", "525550000002", "--text", "hello", "--wait", "200ms"];
+    let ended = enlace.run(&send).await;
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let id = ended.stdout.split_whitespace().next().unwrap();
+    assert_eq!(ended.stdout, format!("{id} queued to 525550000002\n"));
+    assert!(
+        ended.stderr.starts_with(&format!("enlace: message {id} is still queued after 200ms")),
+        "{ended:?}"
+    );
+    assert_eq!(ended.stderr.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_declaration_is_told_beside_the_list() {
+    let world = World::with_billing().await;
+    world.write("broken.yaml", "kind: [");
+    let enlace = world.start().await;
+    let ended = enlace.run(&["get", "devices", "-o", "name"]).await;
+    assert_eq!(ended.stdout, "default/billing\n");
+    let line = ended.stderr.strip_prefix("enlace: not accepted: broken.yaml: ").expect(&ended.stderr);
+    assert_eq!(line.lines().count(), 1);
+    assert_eq!(ended.code, Some(0));
+}

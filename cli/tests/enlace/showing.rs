@@ -93,3 +93,44 @@ async fn a_wrong_command_line_ends_with_2() {
         assert!(ended.stderr.starts_with("error: "), "{arguments:?}: {ended:?}");
     }
 }
+
+#[tokio::test]
+async fn help_has_what_can_be_used() {
+    let world = World::new().await;
+    let standalone = world.run(&["standalone", "--help"]).await.ok();
+    assert!(standalone.contains("--listen") && standalone.contains("--data-dir"), "{standalone}");
+    assert!(!standalone.contains("--url") && !standalone.contains("--token"), "{standalone}");
+    let send = world.run(&["send", "--help"]).await.ok();
+    assert!(
+        send.contains("--url") && send.contains("--token") && send.contains("3 when the time ran out"),
+        "{send}"
+    );
+    let qr = world.run(&["qr", "--help"]).await.ok();
+    assert!(qr.contains("160 seconds"), "{qr}");
+    let nothing = world.run(&["send", "billing", "--to", "525550000002"]).await.stderr;
+    assert!(nothing.contains("--text <TEXT>|--file <FILE>"), "{nothing}");
+}
+
+#[tokio::test]
+async fn events_say_why_they_ended() {
+    let world = World::with_billing().await;
+    world.write("desk.yaml", &manifest("desk", json!({})));
+    let enlace = world.start().await;
+    let begin = async |name: &str| {
+        enlace.until_phase(name, "AwaitingScan").await;
+        let events = enlace.begin(&["events", name]);
+        events.stdout.line("AwaitingScan").await;
+        events
+    };
+    let suspended = begin("billing").await;
+    world.write("billing.yaml", &manifest("billing", json!({ "suspend": true })));
+    let suspended = suspended.ended().await;
+    assert_eq!(suspended.code, Some(1));
+    assert_eq!(suspended.stderr, "enlace: the events ended: default/billing was suspended\n");
+
+    let stopped = begin("desk").await;
+    enlace.stop().await;
+    let stopped = stopped.ended().await;
+    assert_eq!(stopped.code, Some(1));
+    assert_eq!(stopped.stderr, "enlace: the events ended: Enlace was stopped\n");
+}
