@@ -25,6 +25,7 @@ use crate::observe::{Seen, SeenClaim};
 use crate::plan::{ClaimStep, Plan, Publish, Restart, VolumeStep, Write, without_ours};
 use crate::rollout::{Decision, Now};
 use crate::streams::Heard;
+use crate::triggers::key_of;
 
 /// Carrying out a plan failed.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +198,11 @@ pub async fn apply(
     if let (Some(requested), Some(client)) = (pair, context.streams.client(&seen.reference)) {
         // The device reads the same request from its configuration, later.
         if let Err(error) = client.pair(&PairRequest { requested_at: Some(requested) }).await {
-            tracing::debug!(device = %seen.reference, error = &error as &dyn std::error::Error, "the device did not take the request to pair");
+            tracing::debug!(
+                device = key_of(&seen.reference),
+                error = crate::telemetry::chain(&error),
+                "the device did not take the request to pair"
+            );
         }
     }
     if let Some(step) = publish {
@@ -335,7 +340,8 @@ where
                 PostParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PostParams::default() };
             let object = api.replace(&object.name_any(), &parameters, &object).await;
             let meta = object.map_err(failed("putting right", kind))?.meta().clone();
-            tracing::info!(device = %seen.reference, kind, "the {kind} of device {} was edited and is put right", seen.reference);
+            let key = key_of(&seen.reference);
+            tracing::info!(device = key, kind, "the {kind} of device {key} was edited and is put right");
             meta
         }
     };
@@ -413,7 +419,8 @@ async fn restarted(
     let parameters = DeleteParams::default().preconditions(preconditions);
     gone(api.delete(&name, &parameters).await).map_err(failed("restarting", "Pod"))?;
     metrics::counter!("enlace_operator_restarts_total").increment(1);
-    tracing::info!(device = %seen.reference, "device {} is restarted: what its pod is made from changed", seen.reference);
+    let key = key_of(&seen.reference);
+    tracing::info!(device = key, "device {key} is restarted: what its pod is made from changed");
     Ok(false)
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use enlace_contract::name::DeviceKey;
+use enlace_crds::rules::conditions::PAIRED;
 use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, names};
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
@@ -28,7 +29,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use crate::pods;
-use crate::triggers::{Guarded, Triggers, device_ref};
+use crate::triggers::{DeviceRef, Guarded, Triggers, device_ref};
 use crate::written::Written;
 
 /// Annotation that exists in the cache only: somebody else manages a part of the body.
@@ -267,6 +268,19 @@ impl Caches {
     fn trigger_all(&self, triggers: &Triggers) {
         triggers.extend(self.devices.state().iter().map(|device| ObjectRef::from_obj(device.as_ref())));
     }
+
+    /// All devices, in the order in which they are to get their numbers when no claims are left (a cluster that was restored): linked ones
+    /// first, then older ones.
+    pub fn by_right(&self) -> Vec<DeviceRef> {
+        let mut devices = self.devices.state();
+        devices.sort_by_cached_key(|device| {
+            let status = device.0.as_ref().ok().and_then(|device| device.status.as_ref());
+            let linked = status.is_some_and(|status| status.is_true(PAIRED));
+            let created = device.meta().creation_timestamp.as_ref().map(|time| time.0);
+            (!linked, created, device.namespace(), device.name_any())
+        });
+        devices.iter().map(|device| ObjectRef::from_obj(device.as_ref())).collect()
+    }
 }
 
 /// Namespace and name of the device that a claim's labels name.
@@ -473,7 +487,7 @@ pub fn mark_metadata(meta: &mut ObjectMeta) {
                 .iter()
                 .any(|part| fields.0.get(part).is_some())
         });
-        !ours && entry.subresource.is_none() && body
+        !ours && entry.subresource.as_deref() != Some("status") && body
     });
     let annotations = meta.annotations.get_or_insert_default();
     if edited {
@@ -518,7 +532,7 @@ impl Complaint {
                 if !self.open {
                     let part = self.part;
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = crate::telemetry::chain(&error),
                         resource = part,
                         "the watch of {part} fails; it is tried again"
                     );
@@ -548,7 +562,7 @@ mod tests {
         let status = json!({ "manager": "kube-controller-manager", "subresource": "status", "fieldsV1": { "f:status": {} } });
         let label =
             json!({ "manager": "kubectl-label", "operation": "Update", "fieldsV1": { "f:metadata": {} } });
-        let scale = json!({ "manager": "kubectl", "operation": "Update", "fieldsV1": { "f:spec": { "f:replicas": {} } } });
+        let scale = json!({ "manager": "kubectl", "operation": "Update", "subresource": "scale", "fieldsV1": { "f:spec": { "f:replicas": {} } } });
         let data = json!({ "manager": "kubectl-edit", "operation": "Update", "fieldsV1": { "f:data": {} } });
         assert!(!marked(json!([ours, status, label])));
         assert!(marked(json!([ours, scale])));

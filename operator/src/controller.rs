@@ -18,7 +18,7 @@ use crate::events::Told;
 use crate::observe::{Seen, observe};
 use crate::plan::{self, Claimed, Departure};
 use crate::status::{self, StatusError};
-use crate::triggers::Guarded;
+use crate::triggers::{Guarded, key_of};
 use crate::validate::{Validated, validate};
 
 /// How long a look may take: one that hangs would never be repeated.
@@ -102,7 +102,7 @@ pub fn error_policy(device: Arc<Guarded>, error: &ReconcileError, context: Arc<C
     if error.is_conflict() {
         tracing::debug!(
             device = key,
-            error = error as &dyn std::error::Error,
+            error = crate::telemetry::chain(error),
             "the cache of device {key} was behind"
         );
         return Action::requeue(jittered(CONFLICT));
@@ -110,7 +110,7 @@ pub fn error_policy(device: Arc<Guarded>, error: &ReconcileError, context: Arc<C
     tracing::warn!(
         device = key,
         kind = error.kind(),
-        error = error as &dyn std::error::Error,
+        error = crate::telemetry::chain(error),
         "device {key} is tried again"
     );
     let uid = device.meta().uid.clone().unwrap_or_default();
@@ -132,7 +132,7 @@ fn jittered(pause: Duration) -> Duration {
 async fn look(device: &WhatsAppDevice, context: &Context) -> Result<Action, ReconcileError> {
     let now = Timestamp::now();
     let Some(seen) = observe(context, device, now) else { return Ok(Action::await_change()) };
-    let reference = seen.reference.clone();
+    let key = key_of(&seen.reference);
     let validated = match validate(seen, &context.settings) {
         Ok(validated) => validated,
         Err(error) => return Ok(unnamed(device, &error, context).await),
@@ -153,7 +153,7 @@ async fn look(device: &WhatsAppDevice, context: &Context) -> Result<Action, Reco
     // What is so is written even when not all was done that was to be done.
     let next = status::write(context, &claimed, now).await.map_err(ReconcileError::Status)?;
     if applied.map_err(ReconcileError::Apply)?.rollout_stopped {
-        tracing::debug!(device = %reference, "device {reference} is not restarted: the rollout is stopped");
+        tracing::debug!(device = key, "device {key} is not restarted: the rollout is stopped");
     }
     Ok(Action::requeue(match (leftover, next) {
         (Some(_), _) => jittered(RETRY),
@@ -197,9 +197,14 @@ async fn depart(context: &Context, validated: &Validated, now: Timestamp) -> Res
                     leave(context, seen).await
                 }
                 Err(error) => {
-                    let reference = &seen.reference;
+                    let key = key_of(&seen.reference);
                     if let Some(error) = &error {
-                        tracing::info!(device = %reference, last, error = error as &dyn std::error::Error, "device {reference} was not logged out");
+                        tracing::info!(
+                            device = key,
+                            last,
+                            error = crate::telemetry::chain(error),
+                            "device {key} was not logged out"
+                        );
                     }
                     Ok(Action::requeue(RETRY))
                 }

@@ -65,7 +65,7 @@ impl Candidate {
                 Err(error) if !complained => {
                     complained = true;
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = crate::telemetry::chain(&error),
                         lease = self.name,
                         "the leader's lease is not reached"
                     );
@@ -131,7 +131,7 @@ impl Leadership {
                 Ok(Err(LeaseError::Lost)) => return,
                 Ok(Err(error)) => {
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = crate::telemetry::chain(&error),
                         "the leader's lease was not renewed"
                     );
                 }
@@ -146,7 +146,7 @@ impl Leadership {
     /// Gives the lease away, so that another replica need not wait for its end.
     pub async fn release(self) {
         if let Err(error) = self.give_away().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the leader's lease was not released");
+            tracing::warn!(error = crate::telemetry::chain(&error), "the leader's lease was not released");
         }
     }
 

@@ -234,7 +234,7 @@ pub fn plan(
     let children = &seen.children;
     match config {
         Ok(config) => {
-            plan.volume_claim = volume_step(&claimed.validated, settings, expired);
+            plan.volume_claim = volume_step(&claimed.validated, settings, run, expired);
             plan.config_map =
                 write(build::config_map::config_map(device, config)?, children.config_map.as_ref());
             let policy = build::network_policy::network_policy(device, key, &settings.namespace);
@@ -301,7 +301,7 @@ pub fn without_ours(finalizers: Vec<String>) -> Vec<String> {
     finalizers.into_iter().filter(|finalizer| finalizer != names::LOGOUT_FINALIZER).collect()
 }
 
-fn volume_step(validated: &Validated, settings: &Settings, expired: bool) -> Option<VolumeStep> {
+fn volume_step(validated: &Validated, settings: &Settings, run: bool, expired: bool) -> Option<VolumeStep> {
     let Validated { seen, key, .. } = validated;
     match &seen.children.volume_claim {
         // The pod has it open until it is gone.
@@ -310,7 +310,8 @@ fn volume_step(validated: &Validated, settings: &Settings, expired: bool) -> Opt
             .clone()
             .filter(|_| seen.pod.is_none() && volume.deletion_timestamp.is_none())
             .map(|uid| VolumeStep::Delete { uid }),
-        None if expired => None,
+        // A device that never ran needs none yet.
+        None if !run => None,
         Some(volume) => volume_claim::change(&seen.device, key, volume).map(VolumeStep::Change),
         None => {
             let volume = volume_claim::volume_claim(&seen.device, key, &settings.config.device);

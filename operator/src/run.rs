@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::{Config, Error as ControllerError, applier};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -140,7 +139,7 @@ async fn lead(options: &Options, client: Client, caches: Arc<Caches>, triggers: 
         triggers: triggers.clone(),
     });
     resume(&context, Timestamp::now());
-    triggers.extend(caches.devices.state().iter().map(|device| ObjectRef::from_obj(device.as_ref())));
+    triggers.restart(caches.by_right());
     let looks = applier(
         |device, context| Box::pin(reconcile(device, context)),
         error_policy,
@@ -171,7 +170,7 @@ async fn keys(options: &Options, client: &Client) -> keys::Keys {
             Ok(keys) => return keys,
             Err(error) => {
                 tracing::error!(
-                    error = &error as &dyn std::error::Error,
+                    error = crate::telemetry::chain(&error),
                     "without keys no device can be reached; they are tried again"
                 );
                 tokio::time::sleep(KEYS_PAUSE).await;

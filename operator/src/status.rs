@@ -52,7 +52,7 @@ pub async fn tell(context: &Context, device: &WhatsAppDevice, told: Told) {
         metrics::counter!("enlace_operator_events_dropped_total").increment(1);
         tracing::debug!(
             device = key,
-            error = &error as &dyn std::error::Error,
+            error = crate::telemetry::chain(&error),
             "an Event of device {key} was not published"
         );
     }

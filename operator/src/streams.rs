@@ -180,11 +180,7 @@ fn lost(device: &DeviceRef, error: &ClientError, heard: &Mutex<Heard>, triggers:
     };
     metrics::counter!("enlace_operator_stream_errors_total", "kind" => kind).increment(1);
     let key = format!("{}/{}", device.namespace.as_deref().unwrap_or_default(), device.name);
-    tracing::debug!(
-        device = key,
-        error = error as &dyn std::error::Error,
-        "the stream of device {key} ended"
-    );
+    tracing::debug!(device = key, error = crate::telemetry::chain(error), "the stream of device {key} ended");
     let now = Timestamp::now();
     let since = match error {
         ClientError::Timeout(silence) if *silence == SILENCE => now.checked_sub(SILENCE).unwrap_or(now),

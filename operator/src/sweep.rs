@@ -27,7 +27,7 @@ pub async fn sweep(context: &Context) {
             Err(error) => {
                 tracing::warn!(
                     device = key,
-                    error = &error as &dyn std::error::Error,
+                    error = crate::telemetry::chain(&error),
                     "the number of device {key} was not released"
                 );
             }

@@ -28,6 +28,12 @@ fn directives(wanted: Option<&str>) -> String {
     format!("warn,{}", wanted.join(","))
 }
 
+/// An error with all that led to it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// Begins to count.
 ///
 /// # Errors
