@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use enlace_contract::client::ClientError;
 use enlace_contract::inbox::InboxPage;
 use enlace_contract::messages::{MAX_MESSAGE_BODY, MAX_WAIT_SECONDS, Message, MessagePage, SendMessage};
 use enlace_contract::state::PairingText;
@@ -183,6 +184,10 @@ pub(super) async fn pass_on(
     let request = onward(request, to)?;
     let answer = tokio::time::timeout(limit, client.forward(request)).await;
     let mut response = answer.map_err(|_| silent(device.phase()))??;
+    if response.status() == StatusCode::UNAUTHORIZED {
+        // It is about the API's token, not the caller's: another device answers at an address that is out of date.
+        return Err(ClientError::Unauthorized.into());
+    }
     if response.status().is_client_error() || response.status().is_server_error() {
         response.extensions_mut().insert(Reason("ByDevice".to_owned()));
     }
