@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
 
 mod accounts;
+mod answers;
 mod concurrency;
 mod instances;
 mod migrations;
