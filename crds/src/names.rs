@@ -23,6 +23,8 @@ pub const FIELD_MANAGER: &str = "enlace-operator";
 pub const PAIR_REQUESTED: &str = "enlace.dev/pair-requested";
 /// Annotation: a hash of what the operator applied, so that a cache of metadata is enough to see a change.
 pub const APPLIED_HASH: &str = "enlace.dev/applied-hash";
+/// Annotation: the generation of an object as the operator left it. Another generation is somebody else's.
+pub const APPLIED_GENERATION: &str = "enlace.dev/applied-generation";
 /// Label: the user, by identifier, that a device belongs to.
 pub const OWNER: &str = "enlace.dev/owner";
 /// Label: what created the resource. The API changes only what has [`CREATED_BY_API`] here.

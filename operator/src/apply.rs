@@ -346,6 +346,19 @@ where
         }
     };
     mark_metadata(&mut meta);
+    let noted = meta.annotations.as_ref().and_then(|all| all.get(names::APPLIED_GENERATION));
+    if let (Some(noted), Some(now)) = (noted, meta.generation.map(|now| now.to_string()))
+        && *noted != now
+    {
+        // The spec stayed as it was. A change of metadata is no new generation.
+        let patch = json!({ "metadata": { "annotations": { names::APPLIED_GENERATION: now } } });
+        let parameters =
+            PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let name = meta.name.clone().unwrap_or_default();
+        let patched = api.patch_metadata(&name, &parameters, &Patch::Merge(patch)).await;
+        meta = patched.map_err(failed("noting the generation of", kind))?.metadata;
+        mark_metadata(&mut meta);
+    }
     if meta.annotations.as_ref().is_some_and(|all| all.contains_key(EDITED)) {
         let version = meta.resource_version.clone().unwrap_or_default();
         context.memories.with(&seen.reference, &seen.uid, |memory| memory.put_right.insert(kind, version));

@@ -2,8 +2,10 @@
 //!
 //! Every replica keeps them, so that a new leader knows all at once. Children are held as metadata only, pods without what nobody reads.
 //!
-//! Metadata alone shows that somebody edited a child: each manager of fields has an entry in `managedFields`. When one that is not ours has
-//! a field of the body, the cached copy gets the annotation [`EDITED`], and the entries themselves are dropped.
+//! Metadata alone shows that somebody edited a child. A StatefulSet and a NetworkPolicy have a generation, and an annotation says at which one
+//! the operator left them. (Who manages which field would not do: what `kubectl scale` did is nobody's after the next write of the status.)
+//! A ConfigMap has no generation, and no status either: when another manager than ours has a part of its data, the cached copy gets the
+//! annotation [`EDITED`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -132,7 +134,7 @@ impl Caches {
                 c(&caches),
                 1,
                 |caches| &caches.volume_claims,
-                watch(Api::all(client.clone()), children(), mark),
+                watch(Api::all(client.clone()), children(), slim),
                 volume_claims_writer,
             );
             let config_maps = children_filled(
@@ -146,14 +148,14 @@ impl Caches {
                 c(&caches),
                 3,
                 |caches| &caches.stateful_sets,
-                watch(Api::all(client.clone()), children(), mark),
+                watch(Api::all(client.clone()), children(), slim),
                 stateful_sets_writer,
             );
             let network_policies = children_filled(
                 c(&caches),
                 4,
                 |caches| &caches.network_policies,
-                watch(Api::all(client.clone()), children(), mark),
+                watch(Api::all(client.clone()), children(), slim),
                 network_policies_writer,
             );
             let pods = pods_filled(
@@ -472,6 +474,11 @@ fn trigger_device(triggers: &Triggers, child: &ObjectMeta) {
     }
 }
 
+/// Drops what nobody reads.
+fn slim<K>(child: &mut Meta<K>) {
+    child.metadata.managed_fields = None;
+}
+
 /// Marks a child whose body somebody else manages a part of, and drops what nobody reads.
 pub fn mark<K>(child: &mut Meta<K>) {
     mark_metadata(&mut child.metadata);
@@ -482,12 +489,10 @@ pub fn mark_metadata(meta: &mut ObjectMeta) {
     let entries = meta.managed_fields.take().unwrap_or_default();
     let edited = entries.iter().any(|entry| {
         let ours = entry.manager.as_deref() == Some(names::FIELD_MANAGER);
-        let body = entry.fields_v1.as_ref().is_some_and(|fields| {
-            ["f:spec", "f:data", "f:binaryData", "f:immutable"]
-                .iter()
-                .any(|part| fields.0.get(part).is_some())
-        });
-        !ours && entry.subresource.as_deref() != Some("status") && body
+        let data = |fields: &serde_json::Value| {
+            ["f:data", "f:binaryData", "f:immutable"].iter().any(|part| fields.get(part).is_some())
+        };
+        !ours && entry.fields_v1.as_ref().is_some_and(|fields| data(&fields.0))
     });
     let annotations = meta.annotations.get_or_insert_default();
     if edited {
@@ -557,15 +562,13 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_edit_is_seen_in_metadata_and_the_work_of_controllers_is_not_one() {
-        let ours = json!({ "manager": names::FIELD_MANAGER, "operation": "Apply", "fieldsV1": { "f:spec": { "f:replicas": {} } } });
-        let status = json!({ "manager": "kube-controller-manager", "subresource": "status", "fieldsV1": { "f:status": {} } });
-        let label =
-            json!({ "manager": "kubectl-label", "operation": "Update", "fieldsV1": { "f:metadata": {} } });
-        let scale = json!({ "manager": "kubectl", "operation": "Update", "subresource": "scale", "fieldsV1": { "f:spec": { "f:replicas": {} } } });
-        let data = json!({ "manager": "kubectl-edit", "operation": "Update", "fieldsV1": { "f:data": {} } });
-        assert!(!marked(json!([ours, status, label])));
-        assert!(marked(json!([ours, scale])));
+    fn a_manual_edit_of_data_is_seen_in_metadata_and_one_of_labels_is_none() {
+        let entry =
+            |manager: &str, fields: serde_json::Value| json!({ "manager": manager, "fieldsV1": fields });
+        let ours = entry(names::FIELD_MANAGER, json!({ "f:data": { "f:device.yaml": {} } }));
+        let label = entry("kubectl-label", json!({ "f:metadata": {} }));
+        let data = entry("kubectl-edit", json!({ "f:data": { "f:other": {} } }));
+        assert!(!marked(json!([ours, label])));
         assert!(marked(json!([ours, data])));
     }
 

@@ -3,6 +3,8 @@
 //!
 //! First the claim of the number is planned and carried out, since whether a pod may run depends on its outcome; then the rest.
 
+use std::collections::BTreeMap;
+
 use enlace_contract::number::CanonicalNumber;
 use enlace_contract::state::{ClaimDecision, ClaimState, DeviceState, Phase};
 use enlace_crds::names;
@@ -235,15 +237,18 @@ pub fn plan(
     match config {
         Ok(config) => {
             plan.volume_claim = volume_step(&claimed.validated, settings, run, expired);
-            plan.config_map =
-                write(build::config_map::config_map(device, config)?, children.config_map.as_ref());
+            plan.config_map = write(
+                build::config_map::config_map(device, config)?,
+                children.config_map.as_ref(),
+                Edits::Managers,
+            );
             let policy = build::network_policy::network_policy(device, key, &settings.namespace);
-            plan.network_policy = write(policy, children.network_policy.as_ref());
-            plan.stateful_set = write(stateful_set, children.stateful_set.as_ref());
+            plan.network_policy = write(policy, children.network_policy.as_ref(), Edits::Generation);
+            plan.stateful_set = write(stateful_set, children.stateful_set.as_ref(), Edits::Generation);
         }
         // A pod that runs is stopped; nothing is made of what cannot be followed.
         Err(_) if children.stateful_set.is_some() => {
-            plan.stateful_set = write(stateful_set, children.stateful_set.as_ref());
+            plan.stateful_set = write(stateful_set, children.stateful_set.as_ref(), Edits::Generation);
         }
         Err(_) => {}
     }
@@ -320,27 +325,53 @@ fn volume_step(validated: &Validated, settings: &Settings, run: bool, expired: b
     }
 }
 
+/// How it is seen that somebody else edited an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Edits {
+    /// By its generation, which grows with each change of its spec.
+    Generation,
+    /// By who manages its data; the cache has a mark for it.
+    Managers,
+}
+
 /// Whether an object is to be written, and how: by what its metadata in the cache say.
-fn write<K: Resource + Clone>(object: K, current: Option<&ObjectMeta>) -> Option<Write<K>> {
-    let Some(current) = current else { return Some(Write::Make(Box::new(object))) };
+fn write<K: Resource + Clone>(mut object: K, current: Option<&ObjectMeta>, edits: Edits) -> Option<Write<K>> {
     let wanted = object.meta();
-    let has = |now: &Option<std::collections::BTreeMap<String, String>>,
-               wanted: &Option<std::collections::BTreeMap<String, String>>| {
-        wanted.iter().flatten().all(|(name, value)| now.as_ref().and_then(|now| now.get(name)) == Some(value))
-    };
-    let edited = current.annotations.as_ref().is_some_and(|all| all.contains_key(EDITED));
-    let same = has(&current.annotations, &wanted.annotations)
-        && has(&current.labels, &wanted.labels)
-        && wanted
-            .owner_references
-            .iter()
-            .flatten()
-            .all(|owner| current.owner_references.iter().flatten().any(|now| now == owner));
-    match (edited, same) {
-        (true, _) => Some(Write::PutRight(Box::new(over(object, current)))),
-        (false, false) => Some(Write::Apply(Box::new(object))),
-        (false, true) => None,
+    let same = current.is_some_and(|current| {
+        contains(current.annotations.as_ref(), wanted.annotations.as_ref())
+            && contains(current.labels.as_ref(), wanted.labels.as_ref())
+            && wanted
+                .owner_references
+                .iter()
+                .flatten()
+                .all(|owner| current.owner_references.iter().flatten().any(|now| now == owner))
+    });
+    let edited = current.is_some_and(|current| match edits {
+        Edits::Generation => {
+            annotation(current, names::APPLIED_GENERATION) != current.generation.map(|now| now.to_string())
+        }
+        Edits::Managers => annotation(current, EDITED).is_some(),
+    });
+    if edits == Edits::Generation {
+        // What it will be if the spec changes, as it mostly does; who writes it looks at what it became.
+        let next = current.and_then(|current| current.generation).unwrap_or(0).saturating_add(1);
+        let annotations = object.meta_mut().annotations.get_or_insert_default();
+        annotations.insert(names::APPLIED_GENERATION.to_owned(), next.to_string());
     }
+    match (current, edited, same) {
+        (None, ..) => Some(Write::Make(Box::new(object))),
+        (Some(current), true, _) => Some(Write::PutRight(Box::new(over(object, current)))),
+        (Some(_), false, false) => Some(Write::Apply(Box::new(object))),
+        (Some(_), false, true) => None,
+    }
+}
+
+fn annotation(meta: &ObjectMeta, name: &str) -> Option<String> {
+    meta.annotations.as_ref()?.get(name).cloned()
+}
+
+fn contains(now: Option<&BTreeMap<String, String>>, wanted: Option<&BTreeMap<String, String>>) -> bool {
+    wanted.into_iter().flatten().all(|(name, value)| now.and_then(|now| now.get(name)) == Some(value))
 }
 
 /// The object in place of the one that is there: what others wrote into its metadata stays.
