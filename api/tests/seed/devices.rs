@@ -1,0 +1,186 @@
+//! Adding, renaming and finding devices.
+
+use enlace_api::http::Settings;
+use enlace_api::seed;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::fixture::Api;
+use crate::person::{Person, error, text};
+
+const NUMBER: &str = "525550000001";
+
+#[tokio::test]
+async fn an_added_device_is_a_resource_of_its_owner() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let answer =
+        ana.post("/api/add-device", json!({ "nombre": "Ventas", "numero": "+52 555 000 0009" })).await;
+    let id = text(&answer.json()["instancia_id"]);
+    assert_eq!(
+        answer.json(),
+        json!({
+            "success": true, "instancia_id": id, "message": "Dispositivo 525550000009 agregado correctamente",
+            "numero": "525550000009", "nombre": "Ventas",
+        })
+    );
+    assert_eq!(id.len(), 16);
+    let key = ana.key(&id).await;
+    let device = api.get(&format!("/v1/devices/{key}")).await.json();
+    assert!(key.starts_with("default/wa-"), "{key}");
+    assert_eq!(device["spec"]["displayName"], "Ventas");
+    assert_eq!(device["spec"]["phoneNumber"], "525550000009");
+    assert_eq!(device["spec"]["pairing"]["timeout"], "1h");
+    let me = api.call("GET", "/v1/me", &ana.token, None).await.json();
+    assert_eq!(device["metadata"]["labels"]["enlace.dev/owner"], me["user"]["id"]);
+}
+
+#[tokio::test]
+async fn a_device_is_found_by_identifier_number_and_base64_of_the_number() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({ "nombre": "Ventas" })).await;
+    // What WhatsApp calls it, with the 1 of a Mexican mobile, is the same number.
+    ana.linked(&id, "5215550000009").await;
+    for named in [
+        format!("instancia_id={id}"),
+        format!("numero={id}"),
+        "numero=5215550000009".into(),
+        "numero=525550000009".into(),
+        "instancia_id=NTIxNTU1MDAwMDAwOQ==".into(),
+        "numero=NTIxNTU1MDAwMDAwOQ".into(),
+    ] {
+        let status = ana.get(&format!("/api/status?{named}")).await.json();
+        assert_eq!(status["instancia_id"], id, "{named}");
+        assert_eq!(status["numero"], "5215550000009", "{named}");
+        assert_eq!(status["ready"], true, "{named}");
+    }
+    let alias = ana.get("/api/status/5215550000009").await.json();
+    assert_eq!(alias["instancia_id"], id);
+}
+
+#[tokio::test]
+async fn an_identifier_may_be_any_text_and_is_changed_without_a_new_link() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({ "nombre": "Ventas" })).await;
+    ana.linked(&id, "525550000009").await;
+    let change = json!({ "identifier": id, "instancia_id": "Ventas-01", "nombre": "Ventas 2" });
+    assert_eq!(ana.post("/api/update-device", change).await.json()["success"], true);
+    assert_eq!(ana.state("Ventas-01").await, "CONNECTED");
+    assert_eq!(ana.state(&id).await, "NONE");
+    let change = json!({ "numero": "525550000009", "instancia_id": "con espacios / ñ" });
+    assert_eq!(ana.post("/api/update-instance", change).await.json()["success"], true);
+    assert_eq!(ana.state("con%20espacios%20%2F%20%C3%B1").await, "CONNECTED");
+    let all = ana.get("/api/connections").await.json();
+    assert_eq!(all["connections"]["525550000009"]["name"], "Ventas 2");
+}
+
+#[tokio::test]
+async fn an_identifier_that_is_taken_or_too_long_is_refused() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let (one, two) = (ana.add(json!({})).await, ana.add(json!({})).await);
+    let change = json!({ "identifier": one, "instancia_id": two });
+    assert_eq!(error(&ana.post("/api/update-device", change).await), (409, "La instancia ya existe".into()));
+    let change = json!({ "identifier": one, "instancia_id": "x".repeat(256) });
+    assert_eq!(ana.post("/api/update-device", change).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(ana.state(&one).await, "INIT");
+}
+
+#[tokio::test]
+async fn adding_a_number_again_is_the_same_device() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({ "numero": "525550000009" })).await;
+    assert_eq!(ana.add(json!({ "numero": 525_550_000_009_u64, "nombre": "Principal" })).await, id);
+    let all = ana.get("/api/connections").await.json();
+    assert_eq!(all["totalClients"], 1);
+    assert_eq!(all["connections"]["525550000009"]["name"], "Principal");
+}
+
+#[tokio::test]
+async fn a_user_has_a_bounded_number_of_devices() {
+    let compatible = seed::Settings { max_devices: 1, ..seed::Settings::default() };
+    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let ana = Person::register(&api, NUMBER).await;
+    ana.add(json!({})).await;
+    let answer = ana.post("/api/add-device", json!({})).await;
+    assert_eq!(error(&answer), (403, "Límite de 1 dispositivos alcanzado".into()));
+}
+
+#[tokio::test]
+async fn names_and_numbers_that_cannot_be_are_refused() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    for device in [
+        json!({ "nombre": "x".repeat(65) }),
+        json!({ "nombre": "a\nb" }),
+        json!({ "nombre": { "x": 1 } }),
+        json!({ "numero": "123" }),
+        json!({ "numero": [1] }),
+    ] {
+        let answer = ana.post("/api/add-device", device.clone()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{device}: {}", answer.text);
+    }
+    assert_eq!(ana.get("/api/connections").await.json()["totalClients"], 0);
+}
+
+#[tokio::test]
+async fn a_generated_identifier_is_new_each_time_and_makes_nothing() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let one = ana.get("/api/generate-instance").await.json();
+    let two = ana.post("/api/generate-instance", json!({})).await.json();
+    assert_ne!(one["instancia_id"], two["instancia_id"]);
+    assert_eq!(text(&one["instancia_id"]).len(), 16);
+    assert_eq!(ana.get("/api/connections").await.json()["totalClients"], 0);
+}
+
+#[tokio::test]
+async fn connections_have_numbers_as_keys_or_identifiers_on_request() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let (first, second) = (ana.add(json!({ "nombre": "A" })).await, ana.add(json!({ "nombre": "B" })).await);
+    ana.linked(&first, "525550000009").await;
+    let all = ana.get("/api/connections").await.json();
+    let keys = |all: &Value| all["connections"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let mut expected = vec!["525550000009".to_owned(), second.clone()];
+    expected.sort();
+    assert_eq!(keys(&all), expected);
+    assert_eq!((&all["totalClients"], &all["connectedClients"]), (&json!(2), &json!(1)));
+    let connected = &all["connections"]["525550000009"];
+    assert_eq!(connected["instancia_id"], first);
+    assert_eq!((&connected["state"], &connected["estado"]), (&json!("CONNECTED"), &json!("conectado")));
+    assert!(connected["connectedAt"].is_i64() && connected["lastSeen"].is_i64(), "{connected}");
+    let mut by_id = vec![first, second];
+    by_id.sort();
+    assert_eq!(keys(&ana.get("/api/connections?keys=instancia_id").await.json()), by_id);
+    assert_eq!(ana.get("/api/connections?keys=x").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_declared_device_of_the_user_is_seen_and_changed_only_where_it_is_declared() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let me = api.call("GET", "/v1/me", &ana.token, None).await.json();
+    let manifest = json!({
+        "apiVersion": "enlace.dev/v1alpha1", "kind": "WhatsAppDevice",
+        "metadata": {
+            "name": "billing", "labels": { "enlace.dev/owner": me["user"]["id"] },
+            "annotations": { "enlace.dev/instancia-id": "Facturas" },
+        },
+        "spec": {},
+    });
+    api.write("billing.yaml", &manifest.to_string());
+    api.directory.rescan().await;
+    assert_eq!(ana.state("Facturas").await, "INIT");
+    let rename = json!({ "identifier": "Facturas", "nombre": "Otro" });
+    assert_eq!(ana.post("/api/update-device", rename).await.status, StatusCode::CONFLICT);
+    let delete = json!({ "instancia_id": "Facturas" });
+    assert_eq!(ana.post("/api/delete-device", delete).await.status, StatusCode::CONFLICT);
+    // Its identifier is the API's own affair.
+    let rename = json!({ "identifier": "Facturas", "instancia_id": "F-1" });
+    assert_eq!(ana.post("/api/update-device", rename).await.json()["success"], true);
+    assert_eq!(ana.state("F-1").await, "INIT");
+}

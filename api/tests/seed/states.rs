@@ -1,0 +1,96 @@
+//! Health, and what is said without a token.
+
+use enlace_api::http::Settings;
+use enlace_api::seed;
+use http::{Request, StatusCode, header};
+use serde_json::json;
+
+use crate::fixture::{Api, answer};
+use crate::person::{Person, error};
+
+const NUMBER: &str = "525550000001";
+
+#[tokio::test]
+async fn health_and_system_status_are_for_everybody_with_and_without_their_prefix() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    ana.add(json!({})).await;
+    for path in ["/api/health", "/health"] {
+        let health = api.call("GET", path, "", None).await.json();
+        assert_eq!(
+            (&health["ok"], &health["db"], &health["status"]),
+            (&json!(true), &json!(true), &json!("ok"))
+        );
+        assert!(health["uptime"].is_f64() && health["memory"]["rss"].as_u64() > Some(0), "{health}");
+    }
+    for path in ["/api/system-status", "/system-status"] {
+        let system = api.call("GET", path, "", None).await.json();
+        assert_eq!((&system["clients"], &system["platform"]), (&json!(1), &json!(std::env::consts::OS)));
+    }
+}
+
+#[tokio::test]
+async fn connections_without_a_token_are_counts_where_the_installation_allows_it() {
+    let api = Api::start(&[]).await;
+    assert_eq!(error(&api.call("GET", "/api/connections", "", None).await), (401, "No autorizado".into()));
+    let compatible = seed::Settings { anonymous_counts: true, ..seed::Settings::default() };
+    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({})).await;
+    ana.linked(&id, "525550000009").await;
+    let counts = api.call("GET", "/api/connections", "", None).await.json();
+    assert_eq!(counts, json!({ "totalClients": 1, "connectedClients": 1, "connections": {} }));
+}
+
+#[tokio::test]
+async fn a_bad_token_is_told_also_where_none_is_needed() {
+    let api = Api::start(&[]).await;
+    for path in ["/api/status?instancia_id=x", "/api/qr?numero=525550000001", "/api/connections", "/api/me"] {
+        let answer = api.call("GET", path, "nope", None).await;
+        assert_eq!(error(&answer), (401, "Token inválido o expirado".into()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn routes_tell_their_methods_and_others_are_unknown() {
+    let api = Api::start(&[]).await;
+    for (path, methods) in
+        [("/api/login", "POST"), ("/api/health", "GET, HEAD"), ("/api/generate-instance", "GET, HEAD, POST")]
+    {
+        let options = api.call("OPTIONS", path, "", None).await;
+        assert_eq!((options.status, options.text.as_str()), (StatusCode::OK, methods), "{path}");
+        assert_eq!(options.headers[header::ALLOW], methods);
+        assert!(!options.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+    }
+    for (method, path) in
+        [("GET", "/api/login"), ("DELETE", "/api/me"), ("GET", "/api/nope?x=1"), ("POST", "/nope")]
+    {
+        let answer = api.call(method, path, "", None).await;
+        assert_eq!(error(&answer), (404, "Ruta no encontrada".into()), "{method} {path}");
+        assert_eq!(answer.json()["path"], path);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_the_callers_fault() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let send = async |path: &str, body: String| {
+        let request = Request::post(path)
+            .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+            .header(header::CONTENT_LENGTH, body.len())
+            .header(header::AUTHORIZATION, format!("Bearer {}", ana.token));
+        answer(api.send(request.body(body.into()).unwrap()).await).await
+    };
+    let broken = send("/api/login", "{\"numero\":".into()).await;
+    assert_eq!(error(&broken), (400, "El cuerpo no es JSON válido".into()));
+    assert!(broken.json()["timestamp"].is_string());
+    let large = |bytes: usize| format!("{{\"nombre\":\"{}\"}}", "x".repeat(bytes));
+    let login = send("/api/login", large(70_000)).await;
+    assert_eq!(login.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", login.text);
+    // With a token, 25 MB are read; the name is too long then.
+    let device = send("/api/add-device", large(24 << 20)).await;
+    assert_eq!(device.status, StatusCode::BAD_REQUEST, "{}", device.text);
+    let device = send("/api/add-device", large(26 << 20)).await;
+    assert_eq!(error(&device), (413, "El cuerpo supera el límite de 26214400 bytes".into()));
+}
