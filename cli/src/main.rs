@@ -3,6 +3,7 @@
 //! * [`arguments`]: what can be typed,
 //! * [`standalone`]: the whole system in this process, on a folder of manifests,
 //! * [`remote`]: the API of a running Enlace, [`commands`]: what is asked of it,
+//! * [`kubernetes`]: the same program as `kubectl enlace`, through a cluster's API server,
 //! * [`output`]: tables, JSON, YAML, names.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done; 1 it failed, with one line that says why; 2 the
@@ -10,6 +11,7 @@
 
 mod arguments;
 mod commands;
+mod kubernetes;
 mod output;
 mod remote;
 mod standalone;
@@ -20,14 +22,13 @@ use arguments::{Arguments, Command};
 use commands::TimedOut;
 
 fn main() -> ExitCode {
+    if kubernetes::is_called() {
+        let command = kubernetes::Plugin::read();
+        return run(1, kubernetes::run(command));
+    }
     let Arguments { api, command } = Arguments::read();
     let threads = if matches!(command, Command::Standalone(_)) { 4 } else { 1 };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&anyhow::Error::new(error).context("the runtime could not start")),
-    };
-    let outcome = runtime.block_on(async {
+    run(threads, async {
         match command {
             Command::Standalone(options) => {
                 if !options.listen.ip().is_loopback() {
@@ -41,7 +42,16 @@ fn main() -> ExitCode {
             }
             command => commands::run(api, command).await,
         }
-    });
+    })
+}
+
+fn run(threads: usize, command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("the runtime could not start")),
+    };
+    let outcome = runtime.block_on(command);
     // A blocking read of a terminal or a look-up must not hold the end up.
     runtime.shutdown_background();
     match outcome {

@@ -34,10 +34,16 @@ struct UnacceptedFile {
 /// Several resources in one document, as `kubectl` writes them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct List<'a> {
+pub(crate) struct List<'a> {
     api_version: &'static str,
     kind: &'static str,
     items: &'a [WhatsAppDevice],
+}
+
+impl<'a> List<'a> {
+    pub(crate) const fn of(items: &'a [WhatsAppDevice]) -> Self {
+        Self { api_version: "v1", kind: "List", items }
+    }
 }
 
 /// Shows devices.
@@ -54,7 +60,7 @@ pub(crate) async fn get(remote: &Remote, options: Get) -> anyhow::Result<()> {
     };
     let text = match (devices.as_slice(), one) {
         ([device], true) => structured(output, device)?,
-        (items, _) => structured(output, &List { api_version: "v1", kind: "List", items })?,
+        (items, _) => structured(output, &List::of(items))?,
     };
     let text = match (text, output) {
         (Some(text), _) => text,
@@ -63,7 +69,10 @@ pub(crate) async fn get(remote: &Remote, options: Get) -> anyhow::Result<()> {
             eprintln!("No devices.");
             return Ok(());
         }
-        (None, _) => drawn(&devices, Timestamp::now()),
+        (None, _) => {
+            let elsewhere = |device: &WhatsAppDevice| namespace(device) != DeviceKey::DEFAULT_NAMESPACE;
+            drawn(&devices, devices.iter().any(elsewhere), Timestamp::now())
+        }
     };
     Ok(write(&text)?)
 }
@@ -100,12 +109,14 @@ fn key(device: &WhatsAppDevice) -> Option<DeviceKey> {
     DeviceKey::new(namespace, device.metadata.name.as_deref()?).ok()
 }
 
-/// The columns of `kubectl get`, and the namespace when there are several.
-fn drawn(devices: &[WhatsAppDevice], now: Timestamp) -> String {
-    let namespace = |device: &WhatsAppDevice| device.metadata.namespace.clone().unwrap_or_default();
-    let several = devices.iter().any(|device| namespace(device) != DeviceKey::DEFAULT_NAMESPACE);
+fn namespace(device: &WhatsAppDevice) -> &str {
+    device.metadata.namespace.as_deref().unwrap_or_default()
+}
+
+/// The columns of `kubectl get`, and the namespace where it matters.
+pub(crate) fn drawn(devices: &[WhatsAppDevice], namespaces: bool, now: Timestamp) -> String {
     let mut header = vec!["NAME", "NUMBER", "PHASE", "CONNECTED-FOR", "REASON", "AGE"];
-    if several {
+    if namespaces {
         header.insert(0, "NAMESPACE");
     }
     let rows = devices
@@ -122,8 +133,8 @@ fn drawn(devices: &[WhatsAppDevice], now: Timestamp) -> String {
                 reason(status),
                 age(device.metadata.creation_timestamp.as_ref().map(|created| created.0), now),
             ];
-            if several {
-                row.insert(0, namespace(device));
+            if namespaces {
+                row.insert(0, namespace(device).to_owned());
             }
             row
         })

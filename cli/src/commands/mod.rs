@@ -1,8 +1,8 @@
 //! What is asked of a running Enlace, a file for each command.
 
-mod devices;
+pub(crate) mod devices;
 mod events;
-mod pairing;
+pub(crate) mod pairing;
 mod send;
 
 use enlace_contract::state::DeviceState;
@@ -13,7 +13,7 @@ use crate::remote::Remote;
 
 /// The time ran out.
 #[derive(Debug)]
-pub(crate) struct TimedOut(String);
+pub(crate) struct TimedOut(pub(crate) String);
 
 impl std::fmt::Display for TimedOut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

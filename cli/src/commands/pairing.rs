@@ -136,13 +136,14 @@ fn resting(name: &DeviceKey, phase: Phase, why: &str) -> String {
 
 /// The terminal, with the code that is shown.
 #[derive(Default)]
-struct Screen {
+pub(crate) struct Screen {
     shown: Option<String>,
     lines: usize,
 }
 
 impl Screen {
-    fn show(&mut self, state: &DeviceState) -> anyhow::Result<()> {
+    /// Draws the code of a state, when it is another one than before.
+    pub(crate) fn show(&mut self, state: &DeviceState) -> anyhow::Result<()> {
         let (code, text, hint, expires) = if let Some(qr) = &state.qr {
             let hint = "Scan it with the phone: WhatsApp > Linked devices > Link a device";
             (&qr.code, qr.text.clone(), hint, qr.expires_at)
