@@ -46,7 +46,7 @@ pub struct InboxRecord {
     pub received_at: Timestamp,
 }
 
-/// The file of an incoming message; `GET /v1/inbox/{sequence}/media` fetches it.
+/// The file of an incoming message; it is fetched by the message's sequence number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InboxMedia {

@@ -17,7 +17,7 @@ pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// The most a caller can wait for a message to be sent (`?wait=`), in seconds.
 pub const MAX_WAIT_SECONDS: u64 = 60;
 
-/// A message to send (`POST /v1/messages`).
+/// A message to send.
 ///
 /// A field that nobody knows, or that another kind has, is refused: what it says would be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

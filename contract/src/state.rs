@@ -286,7 +286,7 @@ pub struct ClaimDecision {
     pub granted: bool,
 }
 
-/// A request to pair again (`POST /v1/pair`).
+/// A request to pair again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PairRequest {

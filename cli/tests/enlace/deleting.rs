@@ -1,6 +1,8 @@
 //! `enlace delete`.
 
-use crate::world::{NUMBER, World};
+use serde_json::json;
+
+use crate::world::{NUMBER, World, manifest};
 
 #[tokio::test]
 async fn a_device_that_the_api_made_is_unlinked_and_its_data_removed() {
@@ -32,4 +34,19 @@ async fn a_device_of_a_persons_file_is_not_deleted_by_the_api() {
     assert!(world.file("billing.yaml").exists() && world.lists(&linked).await);
     enlace.until_phase("billing", "Connected").await;
     world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn of_a_duplicate_that_was_never_linked_nothing_is_said_of_a_phone() {
+    let world = World::new().await;
+    world.write("billing.yaml", &manifest("billing", json!({ "phoneNumber": NUMBER })));
+    let enlace = world.start().await;
+    enlace.until_phase("billing", "AwaitingScan").await;
+    let body = json!({ "metadata": { "name": "again" }, "spec": { "phoneNumber": NUMBER } });
+    assert_eq!(enlace.call("POST", "/v1/devices", Some(body)).await.0, 201);
+    enlace.until_phase("again", "Failed").await;
+    enlace.run(&["delete", "again"]).await.ok();
+    let ended = enlace.stop().await;
+    assert!(ended.stderr.contains("default/again"), "its end is in the log: {}", ended.stderr);
+    assert!(!ended.stderr.contains("not unlinked"), "{}", ended.stderr);
 }

@@ -14,7 +14,7 @@ use super::pod::PodSettings;
 use super::schema::not_nullable;
 use super::status::WhatsAppDeviceStatus;
 
-/// One WhatsApp number that is linked to this cluster.
+/// One WhatsApp number: how it is linked, kept and paced.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "enlace.dev",
@@ -67,7 +67,7 @@ pub struct WhatsAppDeviceSpec {
     pub phone_number: Option<String>,
     /// A name for people; the phone lists it under "Linked devices".
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 64))]
     #[x_kube(validation = cel::rule(cel::DISPLAY_NAME))]
     pub display_name: Option<String>,
     /// True: no pod runs; the session is kept.

@@ -7,7 +7,7 @@ use enlace_contract::state::{ClaimState, DeviceState, Phase, Reason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::observation::{ClaimOutcome, Observation, Observed};
+use super::observation::{ClaimOutcome, Observation, Observed, Place};
 use crate::WhatsAppDeviceStatus;
 
 /// Valid, and its number claimed.
@@ -23,6 +23,8 @@ pub const READY: &str = "Ready";
 
 /// Reason: the device cannot be reached.
 pub const POD_UNREACHABLE: &str = "PodUnreachable";
+/// Reason: the same of a device that has no pod.
+pub const UNREACHABLE: &str = "Unreachable";
 /// Reason: the number is another device's.
 pub const DUPLICATE_NUMBER: &str = "DuplicateNumber";
 /// Reason: the device is linked to another number than the declared one.
@@ -133,8 +135,14 @@ fn accepted(observed: &Observation<'_>) -> Verdict {
 fn pod_ready(observed: &Observation<'_>, phase: Phase) -> Verdict {
     match &observed.pod {
         Some(pod) if pod.ready => Verdict::yes(POD_READY, ""),
-        Some(_) => Verdict::no("PodNotReady", "the pod is starting, or its container is not ready"),
-        None => Verdict::no(without_pod(observed, phase), "there is no pod"),
+        Some(_) => match observed.place {
+            Place::Pod => Verdict::no("PodNotReady", "the pod is starting, or its container is not ready"),
+            Place::Process => Verdict::no("NotStarted", "the device is starting or stopping"),
+        },
+        None => match observed.place {
+            Place::Pod => Verdict::no(without_pod(observed, phase), "there is no pod"),
+            Place::Process => Verdict::no(without_pod(observed, phase), "nothing runs"),
+        },
     }
 }
 
@@ -144,16 +152,21 @@ fn without_pod(observed: &Observation<'_>, phase: Phase) -> String {
         Phase::Failed if observed.invalid.is_some() => INVALID_SPEC.to_owned(),
         Phase::Failed => DUPLICATE_NUMBER.to_owned(),
         Phase::Suspended | Phase::PairingExpired | Phase::Pending => phase.to_string(),
-        _ => "NoPod".to_owned(),
+        _ => match observed.place {
+            Place::Pod => "NoPod".to_owned(),
+            Place::Process => "NotRunning".to_owned(),
+        },
     }
 }
 
 fn paired(previous: &WhatsAppDeviceStatus, observed: &Observation<'_>, phase: Phase) -> Verdict {
     if phase == Phase::PairingExpired {
-        return Verdict::no(
-            phase,
-            "no phone linked within pairing.timeout; `kubectl enlace pair` starts again",
-        );
+        let command = match observed.place {
+            Place::Pod => "kubectl enlace pair",
+            Place::Process => "enlace pair",
+        };
+        let message = format!("no phone linked within pairing.timeout; `{command}` starts again");
+        return Verdict::no(phase, message);
     }
     let Some(state) = observed.state().filter(|state| state.paired || state.phase != Phase::Starting) else {
         return unheard(previous, phase);
@@ -200,17 +213,21 @@ fn connected(
 ) -> Verdict {
     match observed.device {
         Observed::State(state) => said(state),
-        Observed::NotRunning => Verdict::no(without_pod_or_phase(observed, phase), "nothing runs"),
+        Observed::NotRunning if observed.pod.is_some() => Verdict::no(phase, "it is starting or stopping"),
+        Observed::NotRunning => Verdict::no(without_pod(observed, phase), "nothing runs"),
         Observed::Unreachable { .. } => {
             let in_time = observed.unreachable_from().is_some_and(|from| now < from);
             let before = Verdict::before(previous, CONNECTED).filter(|_| in_time);
-            before.unwrap_or_else(|| Verdict::unknown(POD_UNREACHABLE, "the device does not answer"))
+            before.unwrap_or_else(|| Verdict::unknown(unreachable(observed), "the device does not answer"))
         }
     }
 }
 
-fn without_pod_or_phase(observed: &Observation<'_>, phase: Phase) -> String {
-    if observed.pod.is_some() { phase.to_string() } else { without_pod(observed, phase) }
+const fn unreachable(observed: &Observation<'_>) -> &'static str {
+    match observed.place {
+        Place::Pod => POD_UNREACHABLE,
+        Place::Process => UNREACHABLE,
+    }
 }
 
 fn said(state: &DeviceState) -> Verdict {
@@ -232,7 +249,10 @@ fn ready(
     if phase == Phase::Suspended {
         return match &observed.pod {
             None => Verdict::yes(phase, "stopped, as declared"),
-            Some(_) => Verdict::no("Stopping", "the pod is being stopped"),
+            Some(_) => match observed.place {
+                Place::Pod => Verdict::no("Stopping", "the pod is being stopped"),
+                Place::Process => Verdict::no("Stopping", "the device is being stopped"),
+            },
         };
     }
     if !accepted.is_true() {
@@ -244,7 +264,7 @@ fn ready(
     if !pod_ready.is_true() {
         return pod_ready.clone();
     }
-    if connected.reason == POD_UNREACHABLE {
+    if connected.reason == unreachable(observed) {
         return connected.clone();
     }
     match phase {

@@ -15,4 +15,4 @@ pub mod pairing;
 pub mod phase;
 pub mod status;
 
-pub use observation::{ClaimOutcome, Observation, Observed, PodFacts, UNREACHABLE_AFTER};
+pub use observation::{ClaimOutcome, Observation, Observed, Place, PodFacts, UNREACHABLE_AFTER};

@@ -42,6 +42,18 @@ pub struct Observation<'a> {
     pub pod: Option<PodFacts>,
     /// The name of the volume claim.
     pub volume_claim: Option<String>,
+    /// Where it runs, for the words of the conditions.
+    pub place: Place,
+}
+
+/// Where a device runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// In a pod.
+    #[default]
+    Pod,
+    /// In the process that watches it: there is no pod to speak of.
+    Process,
 }
 
 /// What the device says.
@@ -126,6 +138,7 @@ impl<'a> Observation<'a> {
             device: observed,
             pod,
             volume_claim,
+            place: Place::Pod,
         }
     }
 

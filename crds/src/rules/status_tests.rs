@@ -6,7 +6,7 @@ use enlace_contract::state::{DeviceState, Reason};
 use jiff::SignedDuration;
 
 use super::super::claims::Mismatch;
-use super::super::observation::{ClaimOutcome, PodFacts, UNREACHABLE_AFTER};
+use super::super::observation::{ClaimOutcome, Place, PodFacts, UNREACHABLE_AFTER};
 use super::*;
 
 const CREATED: i64 = 1_900_000_000;
@@ -30,6 +30,7 @@ fn seen(device: Observed<'_>) -> Observation<'_> {
         device,
         pod: Some(PodFacts { name: "billing-0".into(), ready: true, image: Some("enlace:1".into()) }),
         volume_claim: Some("billing-session".into()),
+        place: Place::Pod,
     }
 }
 
@@ -426,5 +427,31 @@ fn a_device_that_is_linked_to_another_number_than_the_declared_one_says_so_wheth
             );
         }
         assert_eq!(status.phone_number.as_deref(), Some("5215550000001"));
+    }
+}
+
+#[test]
+fn a_device_without_a_pod_is_not_spoken_of_as_if_it_had_one() {
+    let (scan, online) = (awaiting_scan(), connected());
+    let starting = Some(PodFacts { name: "billing".into(), ready: false, image: None });
+    let running = seen(Observed::NotRunning).pod;
+    for (pod, suspend) in [(starting, false), (None, false), (None, true), (running, true)] {
+        for device in [
+            Observed::NotRunning,
+            Observed::Unreachable { since: at(0) },
+            Observed::State(&scan),
+            Observed::State(&online),
+        ] {
+            let observed = Observation { pod: pod.clone(), suspend, place: Place::Process, ..seen(device) };
+            for now in [at(60), at(90_000)] {
+                let status = status(&first(&seen(Observed::State(&scan))), &observed, now);
+                for condition in status.conditions {
+                    let ready = condition.reason == "PodReady";
+                    assert!(ready || !condition.reason.contains("Pod"), "{condition:?}");
+                    let message = condition.message;
+                    assert!(!message.contains("pod ") && !message.contains("kubectl"), "{message}");
+                }
+            }
+        }
     }
 }

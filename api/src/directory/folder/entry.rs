@@ -7,8 +7,8 @@ use enlace_contract::name::DeviceKey;
 use enlace_contract::state::{ClaimDecision, ClaimState, DeviceState, Phase};
 use enlace_crds::rules::claims::{self, Claims, Decision, Holder, Mismatch};
 use enlace_crds::rules::conditions::PAIRED;
-use enlace_crds::rules::pairing::Window;
-use enlace_crds::rules::{ClaimOutcome, Observation, Observed, PodFacts, status};
+use enlace_crds::rules::pairing::{self, Window};
+use enlace_crds::rules::{ClaimOutcome, Observation, Observed, Place, PodFacts, status};
 use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, config, names};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -82,9 +82,7 @@ impl Entry {
         resource.metadata.uid = Some(self.record.uid.clone());
         resource.metadata.creation_timestamp = Some(Time(self.record.created_at));
         resource.metadata.generation = Some(self.generation);
-        if let Some(at) =
-            self.record.pair_requested.max(enlace_crds::rules::pairing::requested(&self.declared))
-        {
+        if let Some(at) = self.record.pair_requested.max(pairing::requested(&self.declared)) {
             let annotations = resource.metadata.annotations.get_or_insert_default();
             annotations.insert(names::PAIR_REQUESTED.to_owned(), at.to_string());
         }
@@ -137,7 +135,8 @@ impl Entry {
             Heard::Silent(since) => Observed::Unreachable { since: *since },
             Heard::Broken(state) | Heard::State(state) => Observed::State(state),
         };
-        let observation = Observation::new(&resource, claim, observed, pod, None);
+        let mut observation = Observation::new(&resource, claim, observed, pod, None);
+        observation.place = Place::Process;
         let expired = matches!(observation.window(&self.status, now), Window::Expired { .. });
         // A device that linked to another's number goes on running: it is told so, and unlinks itself. One that has the number already
         // would be its second client: it stops.
@@ -177,6 +176,12 @@ impl Entry {
         claims::wanted(declared.as_ref(), self.state(), &self.status).mismatch
     }
 
+    /// Whether a phone may list the device.
+    pub(super) fn may_be_linked(&self) -> bool {
+        let unlinked = self.status.condition(PAIRED).is_some_and(|paired| paired.status == "False");
+        !unlinked && pairing::ever_linked(&self.status, None)
+    }
+
     /// The worker is to bring this about.
     pub(super) fn want(&mut self, desired: Desired) {
         if desired == self.wanted {
@@ -184,9 +189,6 @@ impl Entry {
         }
         if desired != Desired::Stop {
             self.busy = true;
-        }
-        if let (Desired::Run(_), Heard::Nothing) = (&desired, &self.heard) {
-            self.heard = Heard::Silent(Timestamp::now());
         }
         self.wanted = desired.clone();
         self.worker.want(desired);

@@ -246,7 +246,13 @@ impl Keeper {
         match entry.life {
             Life::Declared => {}
             Life::Leaving(_) => return entry.want(Desired::Stop),
-            Life::Deleting(_) => return entry.want(Desired::Erase),
+            Life::Deleting(_) => {
+                // What is wanted does not change while it is carried out.
+                if !matches!(entry.wanted, Desired::Erase { .. }) {
+                    entry.want(Desired::Erase { linked: entry.may_be_linked() });
+                }
+                return;
+            }
         }
         let now = Timestamp::now();
         let verdict = entry.judge(&mut self.claims, now);

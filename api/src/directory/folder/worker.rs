@@ -32,7 +32,10 @@ pub(super) enum Desired {
     /// It is to be stopped.
     Stop,
     /// It is to be logged out, stopped, and its data removed.
-    Erase,
+    Erase {
+        /// Whether a phone may list it.
+        linked: bool,
+    },
 }
 
 /// The way to a worker. When it is dropped the device is stopped.
@@ -128,7 +131,7 @@ impl Task {
                     self.tell(News::Stopped).await;
                     None
                 }
-                (running, Desired::Erase) => return self.erase(running).await,
+                (running, Desired::Erase { linked }) => return self.erase(running, linked).await,
             };
             if self.wait(running.as_mut(), retry).await.is_none() {
                 if let Some(running) = running {
@@ -185,7 +188,7 @@ impl Task {
         }
     }
 
-    async fn erase(self, running: Option<Running>) {
+    async fn erase(self, running: Option<Running>, linked: bool) {
         if let Some(running) = running {
             let device = &self.key;
             match tokio::time::timeout(LOG_OUT_TIMEOUT, running.device.client().log_out()).await {
@@ -198,7 +201,7 @@ impl Task {
                 }
             }
             running.device.stop().await;
-        } else {
+        } else if linked {
             let device = &self.key;
             tracing::warn!(%device, "device {device} did not run and is not unlinked: a phone that it was linked to lists it until it is removed there");
         }
