@@ -27,10 +27,11 @@ pub enum Action {
     /// Follow events; what is in them is what the other actions allow to read.
     #[serde(rename = "events:read")]
     EventsRead,
-    /// Make, list and end tokens of the own user.
+    /// Make, list and end tokens of the own user that are no wider than this one.
     #[serde(rename = "tokens:write")]
     TokensWrite,
-    /// Create, list and delete users, and end their tokens. Administrators only.
+    /// Create, list and delete users; with a token that is not narrowed, make administrators, reset passwords and end tokens of others.
+    /// Administrators only.
     #[serde(rename = "users:write")]
     UsersWrite,
 }

@@ -10,6 +10,7 @@
 pub mod action;
 pub mod bootstrap;
 pub mod mounted;
+mod narrowing;
 pub mod password;
 pub mod token;
 

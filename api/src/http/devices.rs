@@ -8,7 +8,8 @@ use enlace_contract::name::DeviceKey;
 use enlace_contract::number::PhoneNumber;
 use enlace_contract::paging;
 use enlace_contract::state::{DeviceState, PairRequest, Phase};
-use enlace_crds::{manifest, names};
+use enlace_crds::names;
+use enlace_crds::rules::conditions::{ACCEPTED, DUPLICATE_NUMBER, READY};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,10 +17,11 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::App;
-use super::extract::{Caller, DevicePath, Json, Query, page_size};
+use super::extract::{Caller, DevicePath, Json, OTHER_DEVICE, Query, page_size};
 use super::failure::{Failure, internal};
+use super::new_device;
 use crate::auth::Action;
-use crate::directory::{Device, FileError};
+use crate::directory::{Device, DirectoryError, FileError};
 
 /// A device: its resource, as a manifest has it, with its status.
 #[derive(Debug, Serialize, ToSchema)]
@@ -80,7 +82,21 @@ impl Shown {
             status.remove("qr");
             status.remove("pairingCode");
         }
+        if !caller.sees_everything() {
+            hide_holder(&mut value);
+        }
         Ok(Self(value))
+    }
+}
+
+/// Whose a number is is nobody's business but its owner's and the administrators'.
+fn hide_holder(device: &mut Value) {
+    let conditions = device.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let says = matches!(condition.get("type").and_then(Value::as_str), Some(ACCEPTED | READY));
+        if says && condition.get("reason").and_then(Value::as_str) == Some(DUPLICATE_NUMBER) {
+            condition.insert("message".to_owned(), OTHER_DEVICE.into());
+        }
     }
 }
 
@@ -116,26 +132,25 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(app): State<App>,
     caller: Caller,
-    Json(CreateDevice(mut body)): Json<CreateDevice>,
+    Json(CreateDevice(body)): Json<CreateDevice>,
 ) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1], Answer<Shown>), Failure> {
     caller.needs(Action::DevicesWrite)?;
     if !caller.sees_new_devices() {
         let detail = "this token is narrowed to some devices: it creates none";
         return Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail));
     }
-    body.entry("apiVersion").or_insert_with(|| names::API_VERSION.into());
-    body.entry("kind").or_insert_with(|| names::KIND.into());
-    for (field, wanted) in [("apiVersion", names::API_VERSION), ("kind", names::KIND)] {
-        if body.get(field).and_then(Value::as_str) != Some(wanted) {
-            return Err(invalid(format!("{field}: must be {wanted}")));
-        }
-    }
-    let mut device = manifest::from_value(Value::Object(body)).map_err(|error| invalid(error.to_string()))?;
+    let mut device = new_device::read(body).map_err(invalid)?;
     let labels = device.metadata.labels.get_or_insert_default();
     if !caller.user.administrator || !labels.contains_key(names::OWNER) {
         labels.insert(names::OWNER.to_owned(), caller.user.id.clone());
     }
-    let device = app.directory.create(device).await?;
+    let device = app.directory.create(device).await.map_err(|error| match error {
+        // Where the name is taken may be another user's.
+        DirectoryError::AlreadyExists { .. } if !caller.sees_everything() => {
+            Failure::new(StatusCode::CONFLICT, "AlreadyExists", "the name is taken")
+        }
+        error => error.into(),
+    })?;
     tracing::info!(device = %device.key, user = caller.user.id, "device {} was created", device.key);
     let place = format!("/v1/devices/{}", device.key);
     let place = HeaderValue::try_from(place).map_err(|_| internal())?;
@@ -178,7 +193,13 @@ pub(super) async fn delete(
     path: DevicePath,
 ) -> Result<StatusCode, Failure> {
     let device = caller.device(&app, &path, Action::DevicesWrite).await?;
-    app.directory.delete(&device.key).await?;
+    app.directory.delete(&device.key).await.map_err(|error| match error {
+        DirectoryError::NotOurs { key, owner } => {
+            let detail = format!("{key} belongs to {owner}: remove it there");
+            Failure::new(StatusCode::CONFLICT, "NotOurs", detail)
+        }
+        error => error.into(),
+    })?;
     tracing::info!(device = %device.key, user = caller.user.id, "device {} was deleted on request", device.key);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -225,7 +246,7 @@ pub(super) async fn status(
     path: DevicePath,
 ) -> Result<Answer<DeviceState>, Failure> {
     let device = caller.device(&app, &path, Action::DevicesRead).await?;
-    let state = app.directory.client(&device.key).await?.state().await?;
+    let state = caller.client(&app, &device).await?.state().await?;
     Ok(Answer(visible(&caller, state)))
 }
 
@@ -249,6 +270,12 @@ pub(super) async fn pair(
     path: DevicePath,
 ) -> Result<(StatusCode, Answer<DeviceState>), Failure> {
     let device = caller.device(&app, &path, Action::DevicesPair).await?;
+    // What is refused is not remembered either. One that only waits for it has no way to it yet.
+    if let Err(away) = app.directory.client(&device.key).await
+        && matches!(away.phase, Phase::Suspended | Phase::Failed)
+    {
+        return Err(caller.told(&device, away));
+    }
     let at = Timestamp::now();
     let device = app.directory.request_pairing(&device.key, at).await?;
     match app.directory.client(&device.key).await {
@@ -256,7 +283,9 @@ pub(super) async fn pair(
             let state = client.pair(&PairRequest { requested_at: Some(at) }).await?;
             Ok((StatusCode::OK, Answer(state)))
         }
-        Err(away) if matches!(away.phase, Phase::Suspended | Phase::Failed) => Err(away.into()),
+        Err(away) if matches!(away.phase, Phase::Suspended | Phase::Failed) => {
+            Err(caller.told(&device, away))
+        }
         Err(_) => {
             let state = DeviceState { phase: Phase::Starting, ..DeviceState::default() };
             Ok((StatusCode::ACCEPTED, Answer(state)))
@@ -273,7 +302,7 @@ pub(super) async fn log_out(
     path: DevicePath,
 ) -> Result<Answer<DeviceState>, Failure> {
     let device = caller.device(&app, &path, Action::DevicesWrite).await?;
-    let state = app.directory.client(&device.key).await?.log_out().await?;
+    let state = caller.client(&app, &device).await?.log_out().await?;
     tracing::info!(device = %device.key, user = caller.user.id, "device {} was logged out on request", device.key);
     Ok(Answer(visible(&caller, state)))
 }

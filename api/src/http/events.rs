@@ -1,6 +1,6 @@
 //! Streams of server-sent events: of one device, passed on from it, and of all devices that the caller may see.
 //!
-//! A stream ends with its token, with the device, and when the server stops. What is in it is what the caller's other actions allow to read.
+//! A stream ends with its token (at once when that is ended here or expires), with the device, and when the server stops. What is in it is what the caller's other actions allow to read.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -29,8 +29,11 @@ use crate::directory::DeviceChange;
 
 /// The time to the first byte of a device's stream.
 const OPEN: Duration = Duration::from_secs(10);
-/// How often it is checked that a stream's token still lives.
+/// How often it is checked that a stream's token still lives: another replica may have ended it.
 const CHECK: Duration = Duration::from_secs(15);
+
+/// After an end that has passed by this clock: the database may see it a moment later.
+const PASSED: Duration = Duration::from_millis(10);
 
 /// The events of a device: its state (`state`), what came in (`message`, with ids for `Last-Event-ID`), and changes of what goes out
 /// (`messageState`). Messages come only with `inbox:read`, changes with `messages:read`, codes to link with `devices:pair`.
@@ -123,9 +126,16 @@ fn permit(app: &App) -> Result<OwnedSemaphorePermit, Failure> {
 /// When a stream is over: its token has ended, or the server stops. It holds the stream's place among the open ones.
 async fn ended(app: App, caller: Caller, permit: OwnedSemaphorePermit) {
     let _permit = permit;
+    let mut ended = app.ended.subscribe();
+    // It may have ended between the request's own look and now.
+    ended.mark_changed();
     let token_ended = async {
         loop {
-            tokio::time::sleep(CHECK).await;
+            tokio::select! {
+                // The sender is the app's, which is here.
+                _ = ended.changed() => {}
+                () = tokio::time::sleep(next_look(&caller, Timestamp::now())) => {}
+            }
             // A database that fails for a moment ends no stream.
             if app.database.token_lives(&caller.token.id, Timestamp::now()).await.is_ok_and(|lives| !lives) {
                 return;
@@ -136,6 +146,13 @@ async fn ended(app: App, caller: Caller, permit: OwnedSemaphorePermit) {
         () = token_ended => {}
         () = app.stopping.cancelled() => {}
     }
+}
+
+/// How long until a token is looked at again: until it expires, or until the next check.
+fn next_look(caller: &Caller, now: Timestamp) -> Duration {
+    let left =
+        caller.token.expires_at.map(|end| Duration::try_from(now.duration_until(end)).unwrap_or(PASSED));
+    left.map_or(CHECK, |left| left.clamp(PASSED, CHECK))
 }
 
 /// The bytes of a device's stream; one that is silent for too long is dead.

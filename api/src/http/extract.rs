@@ -5,16 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use bytes::Bytes;
+use enlace_contract::client::DeviceClient;
 use enlace_contract::name::DeviceKey;
-use http::StatusCode;
+use enlace_crds::rules::conditions::{ACCEPTED, DUPLICATE_NUMBER};
 use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::App;
 use super::failure::{Failure, internal};
+use super::sentences;
 use crate::auth::{Action, Principal};
-use crate::directory::{Device, DirectoryError};
+use crate::directory::{Away, Device, DirectoryError};
 
 /// How long a body of JSON may take to arrive: one that never ends must not keep its connection.
 const BODY: Duration = Duration::from_secs(15);
@@ -48,7 +52,30 @@ impl Caller {
         }
         Ok(device)
     }
+
+    /// The way to a device that the caller sees.
+    pub(super) async fn client(&self, app: &App, device: &Device) -> Result<DeviceClient, Failure> {
+        app.directory.client(&device.key).await.map_err(|away| self.told(device, away))
+    }
+
+    /// What the caller may know of why a device is away: not whose its number is.
+    pub(super) fn told(&self, device: &Device, mut away: Away) -> Failure {
+        let accepted = device.resource.status.as_ref().and_then(|status| status.condition(ACCEPTED));
+        let duplicate = accepted.is_some_and(|accepted| accepted.reason == DUPLICATE_NUMBER);
+        if duplicate && !self.sees_everything() {
+            away.detail = format!("{} does not run: {OTHER_DEVICE}", device.key);
+        }
+        away.into()
+    }
+
+    /// Whether every device is the caller's to see.
+    pub(super) fn sees_everything(&self) -> bool {
+        self.user.administrator && self.sees_new_devices()
+    }
 }
+
+/// What those are told of a duplicate who may not know whose the number is.
+pub(super) const OTHER_DEVICE: &str = "the number belongs to another device";
 
 impl std::ops::Deref for Caller {
     type Target = Principal;
@@ -96,7 +123,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         match axum::extract::Path::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Failure::new(rejection.status(), "InvalidPath", rejection.body_text())),
+            Err(rejection) => {
+                Err(Failure::new(rejection.status(), "InvalidPath", sentences::of_path(&rejection)))
+            }
         }
     }
 }
@@ -108,23 +137,42 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let read = tokio::time::timeout(BODY, axum::Json::<T>::from_request(request, state)).await;
+        let json = request.headers().get(header::CONTENT_TYPE).is_some_and(is_json);
+        if !json {
+            let detail = "the body must be JSON, with the header Content-Type: application/json";
+            return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NotJson", detail));
+        }
+        let read = tokio::time::timeout(BODY, Bytes::from_request(request, state)).await;
         let slow = || {
             let detail = "the body did not arrive in time";
             Failure::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", detail)
         };
-        match read.map_err(|_| slow())? {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let reason = match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => "BodyTooLarge",
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE => "NotJson",
-                    _ => "InvalidBody",
-                };
-                Err(Failure::new(rejection.status(), reason, rejection.body_text()))
+        let bytes = read.map_err(|_| slow())?.map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                let detail = format!("the body is larger than {} bytes", super::MAX_BODY);
+                return Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", detail);
             }
+            Failure::new(rejection.status(), "InvalidBody", "the body could not be read to its end")
+        })?;
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::new(StatusCode::BAD_REQUEST, "InvalidBody", sentences::of_syntax(&error))
+        })?;
+        // To serde a list would do for a struct, by position.
+        if !value.is_object() {
+            let detail = sentences::not_fields(&value);
+            return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidBody", detail));
         }
+        serde_path_to_error::deserialize(value).map(Self).map_err(|error| {
+            let detail = sentences::of_value(&error.path().to_string(), &error.inner().to_string());
+            Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidBody", detail)
+        })
     }
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
 /// A query string.
@@ -136,7 +184,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         match axum::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Failure::new(rejection.status(), "InvalidQuery", rejection.body_text())),
+            Err(rejection) => {
+                let detail = sentences::of_query(&rejection.body_text());
+                Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidQuery", detail))
+            }
         }
     }
 }
@@ -156,6 +207,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Address {
 pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Failure> {
     match limit.unwrap_or(100) {
         size @ 1..=500 => Ok(size),
-        _ => Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidQuery", "limit must be from 1 to 500")),
+        _ => Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidQuery", sentences::LIMIT)),
     }
 }

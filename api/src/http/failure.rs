@@ -49,6 +49,8 @@ impl From<Problem> for Failure {
 
 impl From<TooMany> for Failure {
     fn from(TooMany { seconds, detail }: TooMany) -> Self {
+        let when = if seconds == 1 { "1 second".to_owned() } else { format!("{seconds} seconds") };
+        let detail = format!("{detail}: try again in {when}");
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", detail).retry_after(seconds).into()
     }
 }

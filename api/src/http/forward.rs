@@ -180,7 +180,7 @@ pub(super) async fn pass_on(
     limit: Duration,
 ) -> Result<Response, Failure> {
     let device = caller.device(app, path, action).await?;
-    let client = app.directory.client(&device.key).await?;
+    let client = caller.client(app, &device).await?;
     let request = onward(request, to)?;
     let answer = tokio::time::timeout(limit, client.forward(request)).await;
     let mut response = answer.map_err(|_| silent(device.phase()))??;

@@ -105,7 +105,7 @@ impl Limits {
     pub(crate) fn login(&self, address: Option<SocketAddr>, name: &str) -> Result<(), TooMany> {
         // An address that is held up takes nothing from the name: it could lock a person out.
         let taken = self.login_address.take(network(address)).and_then(|()| self.login_name.take(name));
-        taken.map_err(|seconds| TooMany { seconds, detail: "too many logins; wait and try again" })
+        taken.map_err(|seconds| TooMany { seconds, detail: "too many passwords were tried" })
     }
 }
 

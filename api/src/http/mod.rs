@@ -2,11 +2,12 @@
 //!
 //! * [`App`]: what the routes share, and the router,
 //! * `session`: login and who one is, `users`, `tokens`,
-//! * `devices`: the devices themselves, `forward`: what is passed on to one, `events`: streams,
+//! * `devices`: the devices themselves, `new_device`: what may be said of a new one, `forward`: what is passed on to one, `events`: streams,
 //! * [`seed`](crate::seed): the compatible API under `/api`, with answers and errors of its own,
 //! * `health`: probes and metrics, [`openapi`]: the description of all this,
 //! * `authenticate`: from a request to a [`Principal`](crate::auth::Principal), `limits`: how often, `observe`: request ids, log lines,
-//!   measurements and the headers of every answer, `failure`: errors, `extract`: what a handler takes.
+//!   measurements and the headers of every answer, `failure`: errors, `extract`: what a handler takes, `parameters`: which query parameters
+//!   a route knows, `sentences`: what is wrong with a request, for a person.
 //!
 //! Every error is `application/problem+json`. What a handler does is preceded by what it needs: a device is reached only through
 //! `extract::Caller::device`, which asks for an action.
@@ -19,8 +20,11 @@ mod failure;
 mod forward;
 mod health;
 mod limits;
+mod new_device;
 mod observe;
 pub mod openapi;
+mod parameters;
+mod sentences;
 mod session;
 mod tokens;
 mod users;
@@ -36,7 +40,7 @@ use axum::routing::get;
 use enlace_contract::problem::Problem;
 use http::{StatusCode, Uri, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
@@ -78,6 +82,8 @@ pub struct App {
     settings: Arc<Settings>,
     streams: Arc<Semaphore>,
     seed: Arc<seed::Shared>,
+    /// How often tokens ended here: streams look at theirs then.
+    ended: Arc<watch::Sender<u64>>,
     /// Ends event streams, which would otherwise hold up a stop.
     stopping: CancellationToken,
 }
@@ -104,6 +110,7 @@ impl App {
             settings: Arc::new(settings),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             seed: Arc::default(),
+            ended: Arc::default(),
             stopping: CancellationToken::new(),
         }
     }
@@ -112,7 +119,11 @@ impl App {
     pub fn router(&self) -> Router {
         let (guarded, _) = openapi::guarded().split_for_parts();
         let (open, _) = openapi::open().split_for_parts();
-        let guarded = guarded.route_layer(from_fn_with_state(self.clone(), authenticate::authenticate));
+        // The last layer is asked first: who calls comes before what is asked.
+        let guarded = guarded
+            .route_layer(from_fn(parameters::known))
+            .route_layer(from_fn_with_state(self.clone(), authenticate::authenticate));
+        let open = open.route_layer(from_fn(parameters::known));
         let mut router = guarded
             .merge(open)
             .merge(seed::router())
@@ -154,6 +165,11 @@ impl App {
     /// What the routes of the compatible API share beside.
     pub(crate) fn seed(&self) -> &seed::Shared {
         &self.seed
+    }
+
+    /// Tokens were ended, or may have been: open event streams look at once whether theirs was among them.
+    pub fn tokens_ended(&self) {
+        self.ended.send_modify(|times| *times = times.wrapping_add(1));
     }
 
     /// Ends event streams: a stop begins.

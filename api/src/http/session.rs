@@ -61,6 +61,7 @@ pub(super) async fn login(
     let expires_at = now.checked_add(lifetime).map_err(|_| internal())?;
     if app.database.count_tokens(&user.id).await? >= MAX_LOGINS {
         app.database.delete_oldest_token(&user.id, LOGIN_TOKEN).await?;
+        app.tokens_ended();
     }
     let value = new_value()?;
     let new = NewToken {
@@ -79,6 +80,7 @@ pub(super) async fn login(
 #[utoipa::path(post, path = "/v1/logout", tag = "session", security(("token" = [])), responses((status = NO_CONTENT)))]
 pub(super) async fn logout(State(app): State<App>, caller: Caller) -> Result<StatusCode, Failure> {
     app.database.delete_token(&caller.token.id, None).await?;
+    app.tokens_ended();
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -19,6 +19,8 @@ use crate::database::{NewToken, TokenDevice, TokenRecord};
 
 /// Tokens of one user.
 const MAX_TOKENS: i64 = 500;
+/// Tokens that are read at a time.
+const PAGE: u32 = 500;
 /// Devices that one token is narrowed to.
 const MAX_DEVICES: usize = 200;
 /// The longest name of a token, in characters.
@@ -37,7 +39,7 @@ pub(super) struct CreateToken {
     /// What it allows. Absent: what the token which makes it allows.
     #[serde(default)]
     actions: Option<Vec<Action>>,
-    /// For how long. Absent: until it is ended.
+    /// For how long. Absent: until it is ended; made by a narrowed token that ends, as long as that one.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "720h")]
     expires_in: Option<Period>,
@@ -107,6 +109,7 @@ pub(super) async fn create(
     }
     let now = Timestamp::now();
     let expires_at = expires_in.map(|period| end_of(now, period)).transpose()?;
+    let expires_at = no_longer_than(&caller, expires_at)?;
     let value = new_value()?;
     let actions = actions.or_else(|| caller.token.actions.clone());
     let new = NewToken { user_id: &caller.user.id, name: name.trim(), devices, actions, expires_at };
@@ -126,7 +129,20 @@ async fn of_keys(app: &App, caller: &Caller, keys: Vec<DeviceKey>) -> Result<Vec
     Ok(devices)
 }
 
-/// Lists tokens of the own user, or of every user.
+/// A narrowed token that ends makes none that outlives it.
+fn no_longer_than(caller: &Caller, end: Option<Timestamp>) -> Result<Option<Timestamp>, Failure> {
+    let Some(own) = caller.token.expires_at.filter(|_| !caller.token.is_whole()) else { return Ok(end) };
+    match end {
+        Some(end) if end > own => {
+            let detail =
+                format!("expiresIn: this token is narrowed and ends at {own}: it makes none that ends later");
+            Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail))
+        }
+        end => Ok(end.or(Some(own))),
+    }
+}
+
+/// Lists tokens of the own user, or of every user. A narrowed token lists itself and those that are no wider.
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens", security(("token" = [])), params(Listing),
     responses((status = OK, body = TokenPage)))]
 pub(super) async fn list(
@@ -135,14 +151,41 @@ pub(super) async fn list(
     Query(Listing { after, limit, all }): Query<Listing>,
 ) -> Result<Answer<TokenPage>, Failure> {
     caller.needs(if all { Action::UsersWrite } else { Action::TokensWrite })?;
+    if all && !caller.token.is_whole() {
+        let detail = "this token is narrowed: it lists no tokens of other users";
+        return Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail));
+    }
     let limit = page_size(limit)?;
-    let user = (!all).then_some(caller.user.id.as_str());
-    let mut items = app.database.tokens(user, &after, limit + 1).await?;
+    let mut items = if caller.token.is_whole() {
+        let user = (!all).then_some(caller.user.id.as_str());
+        app.database.tokens(user, &after, limit + 1).await?
+    } else {
+        let mut items = no_wider(&app, &caller).await?;
+        items.retain(|token| token.id > after);
+        items.truncate(limit as usize + 1);
+        items
+    };
     let next = paging::cut(&mut items, limit, |token| token.id.clone());
     Ok(Answer(TokenPage { items, next }))
 }
 
-/// Ends a token: of the own user, or with `users:write` of any.
+/// The caller's own tokens that are no wider than the one that it shows, by identifier.
+async fn no_wider(app: &App, caller: &Caller) -> Result<Vec<TokenRecord>, Failure> {
+    let mut tokens: Vec<TokenRecord> = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = app.database.tokens(Some(&caller.user.id), &after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(tokens) };
+        after.clone_from(&last.id);
+        let whole = page.len() < PAGE as usize;
+        tokens.extend(page.into_iter().filter(|token| token.is_within(&caller.token)));
+        if whole {
+            return Ok(tokens);
+        }
+    }
+}
+
+/// Ends a token: of the own user, or with `users:write` of any. A narrowed token ends itself and those of its user that are no wider.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", security(("token" = [])),
     params(("id" = String, Path, description = "The token's identifier")), responses((status = NO_CONTENT)))]
 pub(super) async fn delete(
@@ -150,14 +193,18 @@ pub(super) async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Failure> {
-    let any = caller.may(Action::UsersWrite);
+    let any = caller.may(Action::UsersWrite) && caller.token.is_whole();
     if !any {
         caller.needs(Action::TokensWrite)?;
     }
     let user = (!any).then_some(caller.user.id.as_str());
-    if !app.database.delete_token(&id, user).await? {
+    // A wider token is answered like one that is not there.
+    let hidden =
+        !caller.token.is_whole() && !no_wider(&app, &caller).await?.iter().any(|token| token.id == id);
+    if hidden || !app.database.delete_token(&id, user).await? {
         return Err(Failure::new(StatusCode::NOT_FOUND, "NotFound", "there is no such token"));
     }
+    app.tokens_ended();
     tracing::info!(token = id, user = caller.user.id, "user {} ended token {id}", caller.user.id);
     Ok(StatusCode::NO_CONTENT)
 }

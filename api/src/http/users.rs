@@ -61,7 +61,7 @@ pub(super) struct ChangePassword {
     password: String,
 }
 
-/// Creates a user.
+/// Creates a user; an administrator only with a token that is not narrowed.
 #[utoipa::path(post, path = "/v1/users", tag = "users", security(("token" = [])), request_body = CreateUser,
     responses((status = CREATED, body = User)))]
 pub(super) async fn create(
@@ -69,15 +69,23 @@ pub(super) async fn create(
     caller: Caller,
     Json(CreateUser { name, password, administrator }): Json<CreateUser>,
 ) -> Result<(StatusCode, Answer<User>), Failure> {
-    caller.needs(Action::UsersWrite)?;
+    manages_users(&caller)?;
+    if administrator {
+        is_whole(&caller, "creates no administrators")?;
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@');
     if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
         return Err(invalid("name must have from 1 to 64 letters, digits, '.', '_', '-' or '@'"));
     }
     let hash = app.passwords.hash(acceptable(password)?).await?;
     let user = app.database.create_user(&name, &hash, administrator, Timestamp::now()).await?;
-    let exists =
-        || Failure::new(StatusCode::CONFLICT, "AlreadyExists", format!("there is a user {name} already"));
+    let exists = || {
+        Failure::new(
+            StatusCode::CONFLICT,
+            "AlreadyExists",
+            format!("there is a user {name} already (upper and lower case are the same)"),
+        )
+    };
     let user = user.ok_or_else(exists)?;
     tracing::info!(user = user.id, by = caller.user.id, administrator, "user {} was created", user.id);
     Ok((StatusCode::CREATED, Answer(user)))
@@ -91,7 +99,7 @@ pub(super) async fn list(
     caller: Caller,
     Query(Listing { after, limit }): Query<Listing>,
 ) -> Result<Answer<UserPage>, Failure> {
-    caller.needs(Action::UsersWrite)?;
+    manages_users(&caller)?;
     let limit = page_size(limit)?;
     let mut items = app.database.users(&after, limit + 1).await?;
     let next = paging::cut(&mut items, limit, |user| user.name.clone());
@@ -106,7 +114,7 @@ pub(super) async fn delete(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Failure> {
-    caller.needs(Action::UsersWrite)?;
+    manages_users(&caller)?;
     if app.database.user(&id).await?.is_none() {
         return Err(not_found());
     }
@@ -114,11 +122,12 @@ pub(super) async fn delete(
         let detail = "this is the last administrator: create another one first";
         return Err(Failure::new(StatusCode::CONFLICT, "LastAdministrator", detail));
     }
+    app.tokens_ended();
     tracing::info!(user = id, by = caller.user.id, "user {id} was deleted");
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes a password. Every other token of the user ends.
+/// Changes a password. Every other token of the user ends. That of another user takes a token that is not narrowed.
 #[utoipa::path(put, path = "/v1/users/{id}/password", tag = "users", security(("token" = [])),
     request_body = ChangePassword, params(("id" = String, Path, description = "The user's identifier")),
     responses((status = NO_CONTENT)))]
@@ -140,15 +149,36 @@ pub(super) async fn change_password(
             return Err(Failure::new(StatusCode::FORBIDDEN, "WrongPassword", "currentPassword is wrong"));
         }
     } else {
-        caller.needs(Action::UsersWrite)?;
+        manages_users(&caller)?;
+        is_whole(&caller, "resets no passwords of others")?;
     }
     let hash = app.passwords.hash(password).await?;
     let keep = own.then_some(caller.token.id.as_str());
     if !app.database.set_password(&id, &hash, keep).await? {
         return Err(not_found());
     }
+    app.tokens_ended();
     tracing::info!(user = id, by = caller.user.id, "the password of user {id} was changed");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Users have all devices of theirs: a token of some devices would reach the others through them.
+fn manages_users(caller: &Caller) -> Result<(), Failure> {
+    caller.needs(Action::UsersWrite)?;
+    if caller.sees_new_devices() {
+        return Ok(());
+    }
+    let detail = "this token is narrowed to some devices: it manages no users";
+    Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail))
+}
+
+/// What could give a narrowed token everything.
+fn is_whole(caller: &Caller, otherwise: &str) -> Result<(), Failure> {
+    if caller.token.is_whole() {
+        return Ok(());
+    }
+    let detail = format!("this token is narrowed: it {otherwise}; log in, or use a token that is not");
+    Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail))
 }
 
 fn acceptable(password: String) -> Result<String, Failure> {

@@ -234,6 +234,7 @@ async fn make_room(app: &App, user_id: &str) -> Result<(), crate::database::Data
     let surplus = (tokens.len() + 1).saturating_sub(most);
     for token in tokens.iter().take(surplus) {
         app.database().delete_token(&token.id, Some(user_id)).await?;
+        app.tokens_ended();
         tracing::info!(user = user_id, token = token.id, "token {} gave way to a newer one", token.id);
     }
     Ok(())

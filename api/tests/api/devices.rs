@@ -1,8 +1,10 @@
 //! `/v1/devices`: list, create, change, suspend, delete.
 
+use enlace_api::directory::DeviceDirectory as _;
+use futures::stream::StreamExt as _;
 use serde_json::json;
 
-use crate::fixture::{Api, manifest};
+use crate::fixture::{Api, in_time, manifest};
 
 #[tokio::test]
 async fn a_created_device_is_a_file_and_runs() {
@@ -89,7 +91,8 @@ async fn a_device_of_a_file_is_changed_there() {
     ] {
         let answer = api.call(method, &path, &api.admin, body).await;
         assert_eq!(answer.problem(), (409, "NotOurs".into()), "{method} {path}");
-        assert!(answer.json()["detail"].as_str().unwrap().contains("a.yaml"));
+        let there = if method == "DELETE" { "remove it there" } else { "change it there" };
+        assert_eq!(answer.json()["detail"], format!("default/a belongs to a.yaml: {there}"));
     }
     let again = api.post("/v1/devices", json!({"metadata": {"name": "a"}, "spec": {}})).await;
     assert_eq!(again.problem(), (409, "AlreadyExists".into()));
@@ -168,4 +171,137 @@ async fn a_list_comes_in_pages() {
     assert_eq!(api.get("/v1/devices?limit=0").await.problem(), (400, "InvalidQuery".into()));
     assert_eq!(api.get("/v1/devices?limt=2").await.problem(), (400, "InvalidQuery".into()));
     assert_eq!(api.get("/v1/devices?namespace=shop").await.json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_says_nothing_of_whose_it_is() {
+    let api = Api::start(&[("secret.yaml", manifest("a", json!({})))]).await;
+    let (_, maria) = api.user("maria").await;
+    let body = json!({"metadata": {"name": "a"}, "spec": {}});
+    let taken = api.call("POST", "/v1/devices", &maria, Some(body.clone())).await;
+    assert_eq!(taken.problem(), (409, "AlreadyExists".into()));
+    assert_eq!(taken.json()["detail"], "the name is taken");
+    let taken = api.post("/v1/devices", body).await;
+    assert!(taken.json()["detail"].as_str().unwrap().contains("secret.yaml"), "{}", taken.text);
+}
+
+#[tokio::test]
+async fn a_number_that_is_anothers_says_nothing_of_whose_it_is() {
+    let api = Api::start(&[("a.yaml", manifest("hidden", json!({"phoneNumber": "525550000001"})))]).await;
+    let (_, maria) = api.user("maria").await;
+    let body = json!({"metadata": {"name": "mine"}, "spec": {"phoneNumber": "525550000001"}});
+    let created = api.call("POST", "/v1/devices", &maria, Some(body)).await;
+    assert_eq!(created.status, 201);
+    let path = "/v1/devices/default/mine";
+    let answers = [
+        created,
+        api.call("GET", path, &maria, None).await,
+        api.call("GET", "/v1/devices", &maria, None).await,
+        api.call("GET", &format!("{path}/messages"), &maria, None).await,
+        api.call("GET", &format!("{path}/status"), &maria, None).await,
+        api.call("POST", &format!("{path}/pair"), &maria, None).await,
+    ];
+    for answer in answers {
+        assert!(answer.text.contains("the number belongs to another device"), "{}", answer.text);
+        assert!(!answer.text.contains("hidden"), "{}", answer.text);
+    }
+    for path in [path.to_owned(), format!("{path}/messages")] {
+        let answer = api.get(&path).await;
+        assert!(answer.text.contains("the number belongs to default/hidden"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn what_is_the_servers_or_no_field_is_refused_and_not_ignored() {
+    let api = Api::start(&[]).await;
+    for (metadata, wanted) in [
+        (json!({"name": "a", "uid": "u"}), "metadata.uid: is set by the server"),
+        (json!({"name": "a", "resourceVersion": "1"}), "metadata.resourceVersion: is set by the server"),
+        (json!({"name": "a", "finalizers": []}), "metadata.finalizers: is set by the server"),
+        (json!({"name": "a", "label": {}}), "metadata.label: is not a field; the fields are name, namespace"),
+        (json!({"name": 1}), "metadata.name: must be a text"),
+        (json!({"name": "a", "labels": {"team": 1}}), "metadata.labels[team]: must be a text"),
+        (json!({"name": "a", "labels": {"team": "a b"}}), "metadata.labels[team]: must be letters"),
+        (json!({"name": "a", "labels": {"a b": "c"}}), "metadata.labels[a b]: the key must be"),
+        (json!({"name": "a", "labels": {"Team.X/a": "c"}}), "metadata.labels[Team.X/a]: the key must be"),
+        (json!({"name": "a", "labels": {"enlace.dev/created-by": "me"}}), "is set by the server"),
+        (json!({"name": "a", "annotations": {"-": "c"}}), "metadata.annotations[-]: the key must be"),
+        (json!({"name": "a", "annotations": []}), "metadata.annotations: must be a map of texts"),
+        (json!([]), "metadata: must be a map of fields"),
+    ] {
+        let answer = api.post("/v1/devices", json!({"metadata": metadata, "spec": {}})).await;
+        assert_eq!(answer.problem(), (422, "Invalid".into()), "{metadata}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(wanted), "{metadata}: {detail}");
+    }
+    for (body, wanted) in [
+        (json!({"metadata": {"name": "a"}, "spec": {}, "status": {}}), "status: is set by the server"),
+        (json!({"metadata": {"name": "a"}, "spec": {}, "sepc": {}}), "sepc: is not a field"),
+    ] {
+        let answer = api.post("/v1/devices", body).await;
+        assert_eq!(answer.problem(), (422, "Invalid".into()));
+        assert!(answer.text.contains(wanted), "{}", answer.text);
+    }
+    assert_eq!(api.get("/v1/devices").await.json()["items"], json!([]));
+    let labels = json!({"team": "billing_1.a", "example.org/tier": ""});
+    let metadata = json!({"name": "a", "labels": labels, "annotations": {"note": "any text: ¡sí!"}});
+    let created = api.post("/v1/devices", json!({"metadata": metadata, "spec": {}})).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    assert_eq!(created.json()["metadata"]["labels"]["team"], "billing_1.a");
+}
+
+#[tokio::test]
+async fn a_parameter_that_a_route_does_not_have_is_refused_with_those_it_has() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    let detail = async |method: &str, path: &str| {
+        let answer = api.call(method, path, &api.admin, None).await;
+        assert_eq!(answer.problem(), (400, "InvalidQuery".into()), "{path}");
+        answer.json()["detail"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        detail("GET", "/v1/devices?limit=2&limt=2").await,
+        "limt: is not a parameter; the parameters are after, limit, namespace, number"
+    );
+    for (method, path) in [
+        ("GET", "/v1/devices/default/a?watch=true"),
+        ("POST", "/v1/devices/default/a/pair?watch=true"),
+        ("GET", "/v1/events?watch=true"),
+        ("GET", "/v1/me?watch=true"),
+        ("GET", "/healthz?watch=true"),
+    ] {
+        assert_eq!(detail(method, path).await, "watch: is not a parameter; this route has none", "{path}");
+    }
+    assert_eq!(detail("GET", "/v1/devices?limit=few").await, "limit: must be a whole number from 1 to 500");
+    assert_eq!(detail("GET", "/v1/devices?limit=501").await, "limit: must be a whole number from 1 to 500");
+    assert_eq!(detail("GET", "/v1/tokens?all=yes").await, "all: must be true or false");
+    // What a device may know is the device's to judge.
+    api.stage.device("default/a").await;
+    api.until("default/a", |device| device.resource.status.as_ref().unwrap().is_true("PodReady")).await;
+    assert_eq!(api.get("/v1/devices/default/a/inbox?new=1").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_device_that_starts_is_not_spoken_of_as_a_pod_or_as_unreachable() {
+    let api = Api::start(&[]).await;
+    let mut changes = api.directory.watch();
+    api.write("a.yaml", &manifest("a", json!({})));
+    let said = in_time(async {
+        let mut said = Vec::new();
+        while let Some(change) = changes.next().await {
+            let status = change.device().resource.status.clone().unwrap();
+            let ready = status.is_true("PodReady");
+            said.extend(status.conditions);
+            if ready {
+                break;
+            }
+        }
+        said
+    })
+    .await;
+    assert!(!said.is_empty());
+    for condition in said {
+        assert!(!condition.reason.contains("Unreachable"), "{condition:?}");
+        assert!(condition.reason == "PodReady" || !condition.reason.contains("Pod"), "{condition:?}");
+        assert!(!condition.message.contains("the pod"), "{condition:?}");
+    }
 }

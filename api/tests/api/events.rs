@@ -8,7 +8,7 @@ use futures::stream::{BoxStream, StreamExt as _};
 use http::{Request, header};
 use serde_json::{Value, json};
 
-use crate::fixture::{Api, answer, in_time, manifest};
+use crate::fixture::{Answer, Api, answer, in_time, manifest};
 
 async fn open(api: &Api, path: &str, token: &str, last: Option<&str>) -> BoxStream<'static, Event> {
     let mut request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -125,14 +125,61 @@ async fn a_stop_ends_streams() {
     in_time(all.collect::<Vec<_>>()).await;
 }
 
+/// Much less than the time after which another replica would see it.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// Both streams of a token end at once after a request was followed.
+async fn end_at_once(api: &Api, token: &str, request: impl Future<Output = Answer>) {
+    let one = open(api, "/v1/devices/default/a/events", token, None).await;
+    let all = open(api, "/v1/events", token, None).await;
+    assert_eq!(request.await.status, 204);
+    tokio::time::timeout(AT_ONCE, one.collect::<Vec<_>>()).await.unwrap();
+    tokio::time::timeout(AT_ONCE, all.collect::<Vec<_>>()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_stream_ends_with_its_token() {
     let api = Api::start(&[]).await;
+    let (id, login) = api.user("maria").await;
+    let mut device: Value = serde_json::from_str(&manifest("a", json!({}))).unwrap();
+    device["metadata"]["labels"] = json!({"enlace.dev/owner": id});
+    api.write("a.yaml", &device.to_string());
+    api.stage.device("default/a").await;
+    api.until("default/a", |device| device.resource.status.as_ref().unwrap().is_true("PodReady")).await;
+
+    let mut kept = open(&api, "/v1/events", &api.admin, None).await;
+    end_at_once(&api, &login, api.call("POST", "/v1/logout", &login, None)).await;
+
     let token = api.token(json!({})).await;
+    let me = api.call("GET", "/v1/me", &token, None).await.json();
+    let path = format!("/v1/tokens/{}", me["token"]["id"].as_str().unwrap());
+    end_at_once(&api, &token, api.call("DELETE", &path, &api.admin, None)).await;
+
+    let log_in = async |password: &str| {
+        let login = json!({"username": "maria", "password": password});
+        let login = api.call("POST", "/v1/login", "", Some(login)).await.json();
+        login["token"].as_str().unwrap().to_owned()
+    };
+    let login = log_in("a long password").await;
+    let path = format!("/v1/users/{id}/password");
+    let password = Some(json!({"password": "another password"}));
+    end_at_once(&api, &login, api.call("PUT", &path, &api.admin, password)).await;
+
+    let login = log_in("another password").await;
+    end_at_once(&api, &login, api.call("DELETE", &format!("/v1/users/{id}"), &api.admin, None)).await;
+
+    // Other streams go on.
+    assert_eq!(next(&mut kept).await.0, "added");
+    api.write("b.yaml", &manifest("b", json!({"suspend": true})));
+    while next(&mut kept).await.2["metadata"]["name"] != "b" {}
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_its_token_expires() {
+    let api = Api::start(&[]).await;
+    let token = api.token(json!({"expiresIn": "300ms"})).await;
     let events = open(&api, "/v1/events", &token, None).await;
-    assert_eq!(api.call("POST", "/v1/logout", &token, None).await.status, 204);
-    // The check comes every 15 seconds.
-    tokio::time::timeout(Duration::from_secs(40), events.collect::<Vec<_>>()).await.unwrap();
+    tokio::time::timeout(Duration::from_millis(300) + AT_ONCE, events.collect::<Vec<_>>()).await.unwrap();
 }
 
 #[tokio::test]

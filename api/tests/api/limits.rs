@@ -49,7 +49,11 @@ async fn guessing_passwords_is_slow() {
     for _ in 0..3 {
         assert_eq!(login().await.problem().0, 401);
     }
-    assert_eq!(login().await.problem(), (429, "TooManyRequests".into()));
+    let refused = login().await;
+    assert_eq!(refused.problem(), (429, "TooManyRequests".into()));
+    let seconds = refused.headers["retry-after"].to_str().unwrap();
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert_eq!(detail, format!("too many passwords were tried: try again in {seconds} seconds"));
 }
 
 #[tokio::test]
@@ -69,14 +73,31 @@ async fn every_mistake_is_a_problem() {
         (405, "UnknownMethod".into())
     );
     assert_eq!(api.call("POST", "/v1/tokens", &api.admin, None).await.problem(), (415, "NotJson".into()));
-    assert_eq!(api.post("/v1/tokens", json!([])).await.problem(), (422, "InvalidBody".into()));
+    let text = |answer: &crate::fixture::Answer| answer.json()["detail"].as_str().unwrap().to_owned();
+    for (body, sentence) in [
+        (json!([]), "the body: must be a map of fields, not a list"),
+        (json!(7), "the body: must be a map of fields, not a number"),
+        (json!({}), "name: is missing"),
+        (json!({"name": 7}), "name: must be a text, not a whole number"),
+        (
+            json!({"name": "t", "expire": 1}),
+            "expire: is not a field; the fields are name, devices, actions, expiresIn",
+        ),
+    ] {
+        let answer = api.post("/v1/tokens", body.clone()).await;
+        assert_eq!(answer.problem(), (422, "InvalidBody".into()));
+        assert_eq!(text(&answer), sentence, "{body}");
+    }
     assert_eq!(api.get("/v1/devices/default/UPPER").await.problem(), (400, "InvalidName".into()));
-    assert_eq!(api.get("/v1/devices/default/a/inbox/x/media").await.problem(), (400, "InvalidPath".into()));
+    let path = api.get("/v1/devices/default/a/inbox/x/media").await;
+    assert_eq!(path.problem(), (400, "InvalidPath".into()));
+    assert_eq!(text(&path), "sequence: must be a whole number");
     let request = http::Request::post("/v1/tokens")
         .header("authorization", format!("Bearer {}", api.admin))
         .header("content-type", "application/json");
     let broken = crate::fixture::answer(api.send(request.body("{".into()).unwrap()).await).await;
     assert_eq!(broken.problem(), (400, "InvalidBody".into()));
+    assert_eq!(text(&broken), "the body is not JSON: it ends too early");
 }
 
 #[tokio::test]

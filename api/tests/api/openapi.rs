@@ -35,3 +35,19 @@ fn the_description_is_of_openapi_3_1_and_complete() {
         }
     }
 }
+
+#[test]
+fn the_description_names_only_routes_that_there_are() {
+    let document = description();
+    let known: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    let text = document.to_string();
+    for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+        for part in text.split(&format!("`{method} ")).skip(1) {
+            let path = part.split('`').next().unwrap().to_owned();
+            assert!(known.contains(&&path), "{method} {path}");
+        }
+    }
+    let spec = &document["components"]["schemas"]["WhatsAppDevice"]["properties"]["spec"];
+    assert_eq!(spec["properties"]["displayName"]["maxLength"], 64, "as the rule says");
+    assert!(!text.contains("linked to this cluster"));
+}

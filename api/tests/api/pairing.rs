@@ -89,3 +89,32 @@ async fn log_out_ends_the_session_and_keeps_the_device() {
     api.until_phase("default/a", "LoggedOut").await;
     assert!(*device.running.borrow());
 }
+
+/// The requests to pair that are remembered of a device.
+fn remembered(api: &Api, key: &str) -> Value {
+    let record = std::fs::read(api.data(key).join("device.json")).unwrap();
+    serde_json::from_slice::<Value>(&record).unwrap()["pairRequested"].clone()
+}
+
+#[tokio::test]
+async fn a_request_to_pair_that_is_refused_is_not_remembered() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({"suspend": true})))]).await;
+    api.until_phase("default/a", "Suspended").await;
+    let refused = api.call("POST", "/v1/devices/default/a/pair", &api.admin, None).await;
+    assert_eq!(refused.problem(), (503, "DeviceAway".into()));
+    assert_eq!(refused.json()["phase"], "Suspended");
+    assert_eq!(remembered(&api, "default/a"), Value::Null);
+}
+
+#[tokio::test]
+async fn a_device_whose_session_ended_can_be_asked_to_pair() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    let device = api.stage.device("default/a").await;
+    device.links("525550000001");
+    api.until_phase("default/a", "Connected").await;
+    api.call("POST", "/v1/devices/default/a/logout", &api.admin, None).await;
+    api.until_phase("default/a", "LoggedOut").await;
+    let asked = api.call("POST", "/v1/devices/default/a/pair", &api.admin, None).await;
+    assert_eq!(asked.status, 200, "{}", asked.text);
+    assert!(remembered(&api, "default/a").is_string());
+}

@@ -97,3 +97,64 @@ async fn nonsense_is_refused_with_the_field() {
         assert_eq!(api.post("/v1/tokens", body.clone()).await.problem().0, 422, "{body}");
     }
 }
+
+/// The identifier of a token.
+async fn id(api: &Api, token: &str) -> String {
+    let me = api.call("GET", "/v1/me", token, None).await.json();
+    me["token"]["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_narrowed_token_sees_and_ends_no_wider_one() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({}))), ("b.yaml", manifest("b", json!({})))]).await;
+    let of = |devices: &[&str], actions: &[&str]| api.token(json!({"devices": devices, "actions": actions}));
+    let narrow = of(&["default/a"], &["tokens:write", "messages:send"]).await;
+    let narrower = of(&["default/a"], &["messages:send"]).await;
+    let wider = [
+        api.admin.clone(),
+        api.token(json!({"actions": ["messages:send"]})).await,
+        api.token(json!({"devices": ["default/a"]})).await,
+        of(&["default/a", "default/b"], &["messages:send"]).await,
+        of(&["default/a"], &["messages:send", "users:write"]).await,
+    ];
+    let listed = api.call("GET", "/v1/tokens", &narrow, None).await.json();
+    let listed = listed["items"].as_array().unwrap();
+    let mut listed: Vec<_> = listed.iter().map(|token| token["id"].as_str().unwrap().to_owned()).collect();
+    listed.sort();
+    let mut own = vec![id(&api, &narrow).await, id(&api, &narrower).await];
+    own.sort();
+    assert_eq!(listed, own);
+    let page = api.call("GET", "/v1/tokens?limit=1", &narrow, None).await.json();
+    assert_eq!((page["items"][0]["id"].as_str(), page["next"].as_str()), (Some(&*own[0]), Some(&*own[0])));
+    for token in &wider {
+        let path = format!("/v1/tokens/{}", id(&api, token).await);
+        assert_eq!(api.call("DELETE", &path, &narrow, None).await.problem(), (404, "NotFound".into()));
+        assert_eq!(api.call("GET", "/v1/me", token, None).await.status, 200);
+    }
+    for token in [&narrower, &narrow] {
+        let path = format!("/v1/tokens/{}", id(&api, token).await);
+        assert_eq!(api.call("DELETE", &path, &narrow, None).await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn a_narrowed_token_of_an_administrator_reaches_no_tokens_of_others() {
+    let api = Api::start(&[]).await;
+    let (_, maria) = api.user("maria").await;
+    let token = api.token(json!({"actions": ["users:write", "tokens:write"]})).await;
+    let listed = api.call("GET", "/v1/tokens?all=true", &token, None).await;
+    assert_eq!(listed.problem(), (403, "Forbidden".into()));
+    let path = format!("/v1/tokens/{}", id(&api, &maria).await);
+    assert_eq!(api.call("DELETE", &path, &token, None).await.problem(), (404, "NotFound".into()));
+}
+
+#[tokio::test]
+async fn a_narrowed_token_that_ends_makes_none_that_outlives_it() {
+    let api = Api::start(&[]).await;
+    let narrow = api.token(json!({"actions": ["tokens:write"], "expiresIn": "1h"})).await;
+    let make = |body| api.call("POST", "/v1/tokens", &narrow, Some(body));
+    let ends = api.call("GET", "/v1/me", &narrow, None).await.json()["token"]["expiresAt"].clone();
+    assert_eq!(make(json!({"name": "t"})).await.json()["expiresAt"], ends);
+    assert_eq!(make(json!({"name": "t", "expiresIn": "2h"})).await.problem(), (403, "Forbidden".into()));
+    assert_eq!(make(json!({"name": "t", "expiresIn": "1m"})).await.status, 201);
+}

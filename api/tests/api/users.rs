@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fixture::Api;
+use crate::fixture::{Api, manifest};
 
 #[tokio::test]
 async fn users_are_created_listed_and_deleted() {
@@ -56,4 +56,54 @@ async fn nonsense_is_refused() {
         let answer = api.post("/v1/users", json!({"name": name, "password": password})).await;
         assert_eq!(answer.problem(), (422, "Invalid".into()), "{name:?}");
     }
+}
+
+#[tokio::test]
+async fn a_name_is_one_whatever_its_case() {
+    let api = Api::start(&[]).await;
+    api.user("maria").await;
+    let again = api.post("/v1/users", json!({"name": "Maria", "password": "a long password"})).await;
+    assert_eq!(again.problem(), (409, "AlreadyExists".into()));
+    let login = json!({"username": "MARIA", "password": "a long password"});
+    assert_eq!(api.call("POST", "/v1/login", "", Some(login)).await.json()["user"]["name"], "maria");
+}
+
+#[tokio::test]
+async fn a_token_of_some_devices_manages_no_users() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    let (id, _) = api.user("maria").await;
+    let token = api.token(json!({"devices": ["default/a"]})).await;
+    let new = |administrator: bool| json!({"name": "eve", "password": "a long password", "administrator": administrator});
+    let (user, password) = (format!("/v1/users/{id}"), format!("/v1/users/{id}/password"));
+    for (method, path, body) in [
+        ("GET", "/v1/users", None),
+        ("POST", "/v1/users", Some(new(false))),
+        ("POST", "/v1/users", Some(new(true))),
+        ("PUT", &password, Some(json!({"password": "another password"}))),
+        ("DELETE", &user, None),
+    ] {
+        let refused = api.call(method, path, &token, body).await;
+        assert_eq!(refused.problem(), (403, "Forbidden".into()), "{method} {path}");
+        assert!(refused.json()["detail"].as_str().unwrap().contains("narrowed to some devices"));
+    }
+    assert_eq!(api.get("/v1/users").await.json()["items"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn only_a_token_that_is_not_narrowed_makes_administrators_and_resets_passwords() {
+    let api = Api::start(&[]).await;
+    let (id, first) = api.user("maria").await;
+    let token = api.token(json!({"actions": ["users:write"]})).await;
+    let new = |name: &str, administrator: bool| {
+        Some(json!({"name": name, "password": "a long password", "administrator": administrator}))
+    };
+    assert_eq!(api.call("POST", "/v1/users", &token, new("jose", false)).await.status, 201);
+    let refused = api.call("POST", "/v1/users", &token, new("eve", true)).await;
+    assert_eq!(refused.problem(), (403, "Forbidden".into()));
+    let path = format!("/v1/users/{id}/password");
+    let body = Some(json!({"password": "another password"}));
+    assert_eq!(api.call("PUT", &path, &token, body.clone()).await.problem(), (403, "Forbidden".into()));
+    assert_eq!(api.call("GET", "/v1/me", &first, None).await.status, 200, "its password is the old one");
+    assert_eq!(api.call("POST", "/v1/users", &api.admin, new("ana", true)).await.status, 201);
+    assert_eq!(api.call("PUT", &path, &api.admin, body).await.status, 204);
 }
