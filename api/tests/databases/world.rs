@@ -52,13 +52,9 @@ pub(crate) fn installed(kind: Kind) -> bool {
     let installed = kind.program().is_some();
     if !installed {
         // Past what the test harness holds back.
-        writeln!(
-            std::io::stderr(),
-            "SKIPPED: a test on {}: install the package {}",
-            kind.name(),
-            kind.package()
-        )
-        .unwrap();
+        let mut seen = std::io::stderr();
+        let (name, package) = (kind.name(), kind.package());
+        writeln!(seen, "SKIPPED: a test on {name}: install the package {package}").unwrap();
     }
     installed
 }
