@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use enlace_api::auth::mounted::administrator_of_folder;
-use enlace_api::database::Database;
+use enlace_api::database::{Database, DatabaseUrl};
 use enlace_api::directory::KubernetesDirectory;
 use enlace_api::directory::kubernetes::DEVICE_PORT;
 use enlace_api::http::{App, Settings, metrics_router};
@@ -33,9 +33,12 @@ struct Arguments {
     /// Where metrics are served.
     #[arg(long, value_name = "ADDRESS", env = "ENLACE_METRICS_LISTEN", default_value = "0.0.0.0:9090")]
     metrics_listen: SocketAddr,
-    /// Where users and tokens are kept.
+    /// Where users and tokens are kept, in SQLite, unless DATABASE_URL names a database server.
     #[arg(long, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value = "/var/lib/enlace")]
     data_dir: PathBuf,
+    /// The database: postgres://… or mysql://… [default: SQLite in the data directory].
+    #[arg(env = "DATABASE_URL", hide = true, hide_env_values = true, long)]
+    database_url: Option<DatabaseUrl>,
     /// The key that opens devices: the 32 bytes of an Ed25519 seed.
     #[arg(
         long,
@@ -67,14 +70,15 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("enlace-api: {error:#}");
+            eprintln!("enlace-api: {}", line(&error));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { listen, metrics_listen, data_dir, device_key_file, admin_dir, device_port } = arguments;
+    let Arguments { listen, metrics_listen, data_dir, database_url, device_key_file, admin_dir, device_port } =
+        arguments;
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("another cryptography provider is installed already");
     }
@@ -88,15 +92,20 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
     let listener = bind(listen, "--listen").await?;
     let metrics_listener = bind(metrics_listen, "--metrics-listen").await?;
-    let database = Database::open(&data_dir.join("enlace.db")).await.with_context(|| {
-        format!(
-            "the database in {} cannot be opened; choose another place with --data-dir",
-            data_dir.display()
-        )
-    })?;
-    if let Some(name) = administrator_of_folder(&database, &admin_dir).await? {
-        tracing::info!("the first administrator {name} was created with the password of the mounted files");
-    }
+    let database = match database_url {
+        // A server may be away for a while: see below.
+        Some(url) => Database::lazy(url),
+        None => {
+            let database = Database::open(&data_dir.join("enlace.db")).await.with_context(|| {
+                format!(
+                    "the database in {} cannot be opened; choose another place with --data-dir",
+                    data_dir.display()
+                )
+            })?;
+            first_administrator(&database, &admin_dir).await?;
+            database
+        }
+    };
     let directory = KubernetesDirectory::open(client, signer, device_port);
     tracing::info!(
         listen = %listener.local_addr()?,
@@ -106,21 +115,57 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     );
     let metrics = tokio::spawn(axum::serve(metrics_listener, metrics_router(recorder)).into_future());
     let app = App::new(std::sync::Arc::new(directory), database.clone(), Settings::default());
-    enlace_api::server::serve(listener, app, stop).await;
+    let serving = enlace_api::server::serve(listener, app, stop);
+    let mut serving = std::pin::pin!(serving);
+    let outcome = tokio::select! {
+        () = &mut serving => Ok(()),
+        prepared = prepare(&database, &admin_dir) => match prepared {
+            Ok(()) => {
+                serving.await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+    };
     metrics.abort();
     database.close().await;
     tracing::info!("the API has stopped");
+    outcome
+}
+
+/// Waits for a database server and brings its tables up to date; the API is not ready until then.
+async fn prepare(database: &Database, admin_dir: &Path) -> anyhow::Result<()> {
+    if !database.is_prepared() {
+        database.prepare_with_patience().await?;
+        first_administrator(database, admin_dir).await?;
+    }
     Ok(())
 }
 
+async fn first_administrator(database: &Database, folder: &Path) -> anyhow::Result<()> {
+    if let Some(name) = administrator_of_folder(database, folder).await? {
+        tracing::info!("the first administrator {name} was created with the password of the mounted files");
+    }
+    Ok(())
+}
+
+/// An error with all that it comes from, in one line. Some of them repeat what is below them.
+fn line(error: &anyhow::Error) -> String {
+    let texts = error.chain().map(ToString::to_string);
+    texts
+        .reduce(|line, text| if line.contains(&text) { line } else { format!("{line}: {text}") })
+        .unwrap_or_default()
+}
+
 /// The directives of the log for what is wanted of it: a level for all means our own crates, of everything else only warnings get through.
+/// What the watches meet is told by the directory, once.
 fn directives(wanted: Option<&str>) -> String {
     let directive = |directive: &str| match directive.trim().parse::<LevelFilter>() {
         Ok(level) => format!("enlace={level}"),
         Err(_) => directive.to_owned(),
     };
     let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
-    format!("warn,{}", wanted.join(","))
+    format!("warn,kube_client::client::builder=off,kube_runtime::watcher=off,{}", wanted.join(","))
 }
 
 fn signer(file: &Path) -> anyhow::Result<TokenSigner> {

@@ -128,6 +128,18 @@ impl Cluster {
         self.version.send_modify(|moment| moment.cuts += 1);
     }
 
+    /// Waits until something can be found.
+    pub(crate) async fn until<T>(&self, find: impl Fn(&Self) -> Option<T>) -> T {
+        let mut moments = self.version.subscribe();
+        loop {
+            moments.borrow_and_update();
+            if let Some(found) = find(self) {
+                return found;
+            }
+            moments.changed().await.unwrap();
+        }
+    }
+
     /// `METHOD resource` of all requests so far.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
@@ -340,6 +352,7 @@ async fn handle(State(cluster): State<Cluster>, request: Request) -> Response<Bo
         let mut store = cluster.state.lock().unwrap();
         let verb = if watching { "WATCH".to_owned() } else { parts.method.to_string() };
         store.requests.push(format!("{verb} {}", target.resource));
+        cluster.version.send_modify(|_| {});
         if !store.resources.contains(&target.resource) {
             let text = "the server could not find the requested resource";
             return refusal(status(StatusCode::NOT_FOUND, "NotFound", text, json!({}))).unwrap();

@@ -61,12 +61,9 @@ async fn a_cluster_without_the_definition_is_waited_for() {
     let cluster = Cluster::new();
     cluster.know("whatsappdevices", false);
     let fixture = Fixture::begin(cluster.clone(), 8080, TokenSigner::generate("api").unwrap());
-    in_time(async {
-        while !cluster.requests().iter().any(|request| request == "WATCH pods") {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    // Both have been asked for when the pods are watched.
+    in_time(cluster.until(|cluster| cluster.requests().contains(&"WATCH pods".to_owned()).then_some(())))
+        .await;
     assert!(!fixture.directory.ready().await);
     cluster.know("whatsappdevices", true);
     in_time(fixture.directory.listed()).await;
