@@ -5,13 +5,15 @@
 //! * [`demo`]: builds the demonstration and starts it,
 //! * [`bench`]: builds a benchmark and starts it,
 //! * [`compat`]: replays recorded pairs of the compatible API,
-//! * [`images`]: the container images.
+//! * [`images`]: the container images,
+//! * [`cluster`]: a real Kubernetes on this machine, for tests.
 //!
 //! What they stand on: [`workspace`] (where things are), [`build`] (the two builds, for production and for the simulator),
 //! [`run`] (programs, and the report of a run), [`direction`] (who may depend on whom), [`setup`] (what is installed first).
 
 mod bench;
 mod build;
+mod cluster;
 mod compat;
 mod crds;
 mod demo;
@@ -46,6 +48,8 @@ enum Verb {
     Bench(bench::Options),
     /// Replay recorded requests of the compatible API and compare the answers.
     Compat(compat::Options),
+    /// Run a real Kubernetes of one node on this machine, for tests.
+    Cluster(cluster::Options),
     /// Build the container images, as OCI archives.
     Images(images::Options),
 }
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Compat(options) => compat::run(&options),
+        Verb::Cluster(options) => cluster::run(&options),
         Verb::Images(options) => images::run(&options),
     };
     match result {

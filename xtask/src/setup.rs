@@ -1,5 +1,6 @@
 //! What a chore needs beside cargo. It says what it installs before it does.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::run;
@@ -24,6 +25,13 @@ pub(crate) fn toolchain(workspace: &Workspace) -> anyhow::Result<()> {
     }
     println!("Installing through rustup, into the Rust toolchain of this folder: {}.", missing.join(", "));
     run::run(Command::new("rustup").args(["component", "add"]).args(missing).current_dir(&workspace.root))
+}
+
+/// Where tools are kept from one run to the next, for all checkouts: none without a home folder.
+pub(crate) fn cache() -> Option<PathBuf> {
+    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
+    Some(caches.join("enlace"))
 }
 
 /// Whether a program can be started and ends well.

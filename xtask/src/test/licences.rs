@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::run::{self, Outcome};
+use crate::setup;
 use crate::workspace::Workspace;
 
 /// The version that `deny.toml` is written for.
@@ -77,7 +78,5 @@ fn install(workspace: &Workspace) -> anyhow::Result<PathBuf> {
 
 /// Where the tool is kept from one run to the next, for all checkouts.
 fn cache() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
-    Some(caches.join("enlace").join(format!("cargo-deny-{VERSION}")))
+    Some(setup::cache()?.join(format!("cargo-deny-{VERSION}")))
 }
