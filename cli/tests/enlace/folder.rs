@@ -1,6 +1,7 @@
 //! The folder of manifests, while it runs.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use whatsapp_simulator::overlaps_by_number;
 
 use crate::world::{CUSTOMER, NUMBER, SECOND, World, condition, manifest};
 
@@ -118,6 +119,46 @@ async fn a_phone_whose_number_is_anothers_is_unlinked_again() {
     world.phone(SECOND).scan(&code).await.unwrap();
     pair.ended().await.ok();
     enlace.send_text("desk", CUSTOMER, "and another").await;
+    enlace.stop().await;
+    // A phone that scanned is linked before anyone can say no: the one that is unlinked again was logged in for that.
+    world.assert_one_socket_at_a_time().await;
+    let logins = world.control().server().logins().await.unwrap();
+    for (_, second) in overlaps_by_number(&logins) {
+        assert_eq!((second.phone.as_str(), second.device), (NUMBER, linked.device));
+        assert!(second.closed_at.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_linked_number_has_one_client_whatever_is_declared_later() {
+    let world = World::with_billing().await;
+    let enlace = world.start().await;
+    let linked = enlace.link("billing", NUMBER).await;
+    world.write("billing.yaml", &manifest("billing", json!({ "phoneNumber": SECOND })));
+    let mismatch = |device: Option<&Value>| {
+        let accepted = condition(device?, "Accepted");
+        (accepted["reason"] == "NumberMismatch").then(|| accepted["message"].as_str().unwrap().to_owned())
+    };
+    let message = enlace.until("billing", mismatch).await;
+    assert!(message.contains(SECOND) && message.contains(NUMBER), "{message}");
+    world.write("desk.yaml", &manifest("desk", json!({ "phoneNumber": NUMBER })));
+    enlace.until_phase("desk", "Failed").await;
+    enlace.send_text("billing", CUSTOMER, "still linked").await;
+    enlace.stop().await;
+
+    // Nor after a restart.
+    let enlace = world.start().await;
+    enlace.until_phase("billing", "Connected").await;
+    enlace.until("billing", mismatch).await;
+    enlace.until_phase("desk", "Failed").await;
+    world.write("billing.yaml", &manifest("billing", json!({})));
+    let device = enlace
+        .until("billing", |device| {
+            (condition(device?, "Accepted")["status"] == "True").then(|| device.cloned())
+        })
+        .await;
+    assert_eq!(device.unwrap()["status"]["account"]["jid"], linked.jid);
+    enlace.send_text("billing", CUSTOMER, "and put right").await;
     enlace.stop().await;
     world.assert_one_client_at_a_time().await;
 }

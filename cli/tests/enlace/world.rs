@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
-use whatsapp_simulator::{Control, Linked, Options, PhoneControl, Simulator, overlaps};
+use whatsapp_simulator::{Control, Linked, Options, PhoneControl, Simulator, overlaps, overlaps_by_number};
 
 use crate::program::{Ended, Program};
 
@@ -114,8 +114,15 @@ impl World {
         logins.iter().filter(|login| login.phone == number).count()
     }
 
-    /// No identity had two live sockets at any time.
+    /// No number had two clients at any time.
     pub(crate) async fn assert_one_client_at_a_time(&self) {
+        self.assert_one_socket_at_a_time().await;
+        let pairs = overlaps_by_number(&self.control().server().logins().await.unwrap());
+        assert!(pairs.is_empty(), "two devices were logged in with one number: {pairs:#?}");
+    }
+
+    /// No identity had two live sockets at any time.
+    pub(crate) async fn assert_one_socket_at_a_time(&self) {
         let logins = self.control().server().logins().await.unwrap();
         assert!(!logins.is_empty(), "nothing ever logged in");
         assert!(overlaps(&logins).is_empty(), "two live sockets of one identity: {:#?}", overlaps(&logins));
