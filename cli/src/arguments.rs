@@ -116,6 +116,12 @@ pub(crate) struct Standalone {
         value_parser = address
     )]
     pub(crate) listen: SocketAddr,
+    /// Where users and tokens are kept, when not in the data directory: postgres://… or mysql://…
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+    /// What may be set of the compatible API.
+    #[command(flatten)]
+    pub(crate) compatible: enlace_api::seed::Settings,
 }
 
 /// Options of `enlace get`.

@@ -1,7 +1,7 @@
 //! The compatible API (Spanish billing integrations): the routes under `/api` of the system that Enlace can take the place of, with its
 //! names, texts and status codes, on the devices of this one. `docs/compatibility.md` says what is compatible and what was decided.
 //!
-//! * [`router`]: the routes, [`Settings`]: what an installation may set,
+//! * [`router`]: the routes, [`settings`]: what an installation may set,
 //! * [`accounts`]: registration, login, `me`; [`devices`]: adding, renaming, closing and deleting devices; [`status`]: health, states,
 //!   connections; [`qr`]: codes to scan,
 //! * [`instances`]: devices by the identifiers that callers know, among the caller's own only,
@@ -16,6 +16,7 @@ pub mod devices;
 pub mod extract;
 pub mod instances;
 pub mod qr;
+pub mod settings;
 pub mod states;
 pub mod status;
 
@@ -33,39 +34,10 @@ use answers::Refusal;
 pub use answers::unknown_route;
 pub use extract::SeedUser;
 pub use instances::Instance;
+pub use settings::Settings;
 
 /// Bodies with files that are read at a time: each may be 25 MB, and twice that while it is parsed.
 const LARGE_BODIES: usize = 8;
-
-/// What an installation may set.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The namespace of devices that are added here.
-    pub namespace: String,
-    /// Whether `/api/connections` without a token answers with counts (and no numbers). Off: it needs a token.
-    pub anonymous_counts: bool,
-    /// Whether anybody may register. Off: an administrator makes the accounts.
-    pub registration: bool,
-    /// Devices that one user may have.
-    pub max_devices: usize,
-    /// Tokens of logins that one user may have.
-    pub max_tokens: usize,
-    /// For how long the token of a login is good. None: until it is revoked or gives way to newer ones.
-    pub token_lifetime: Option<Duration>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            namespace: "default".to_owned(),
-            anonymous_counts: false,
-            registration: true,
-            max_devices: 100,
-            max_tokens: 100,
-            token_lifetime: None,
-        }
-    }
-}
 
 /// What the routes share beside the [`App`]'s own.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use host::InProcess;
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
-    let Standalone { dir, data_dir, listen } = options;
+    let Standalone { dir, data_dir, listen, database_url, compatible } = options;
     log_to_stderr();
     let endpoints = Endpoints::from_environment()?;
     let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
@@ -35,7 +35,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     let stop = asked_to_stop()?;
     let listener = bind(listen).await?;
     private_directory(&data_dir)?;
-    let database = open_database(&data_dir).await?;
+    let database = open_database(database_url, &data_dir).await?;
     if let Some(administrator) = bootstrap_admin(&database).await? {
         // At once: if something below fails, nobody would ever see it.
         println!("The first administrator is {:?} with the password", administrator.user());
@@ -54,7 +54,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     }
     println!("Enlace listens on http://{}", listener.local_addr()?);
 
-    let settings = Settings { metrics: Some(recorder), ..Settings::default() };
+    let settings = Settings { metrics: Some(recorder), compatible, ..Settings::default() };
     let app = App::new(Arc::new(directory.clone()), database.clone(), settings);
     enlace_api::server::serve(listener, app, stop).await;
     // Every session is closed in order, whatever became of the server.
@@ -63,15 +63,17 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The database of `DATABASE_URL`, else a file in the data directory.
-async fn open_database(data_dir: &Path) -> anyhow::Result<Database> {
-    match std::env::var("DATABASE_URL") {
-        Ok(url) if !url.is_empty() => {
+/// The database that is named, else a file in the data directory.
+async fn open_database(url: Option<String>, data_dir: &Path) -> anyhow::Result<Database> {
+    // An empty variable is none.
+    match url.filter(|url| !url.is_empty()) {
+        Some(url) => {
+            // It is read here, since a password would stand in a message of the command line.
             let url: DatabaseUrl = url.parse()?;
             let place = url.to_string();
             Database::connect(url).await.with_context(|| format!("the database {place} cannot be used"))
         }
-        _ => Database::open(&data_dir.join("enlace.db"))
+        None => Database::open(&data_dir.join("enlace.db"))
             .await
             .with_context(|| format!("the database in {} cannot be opened", data_dir.display())),
     }

@@ -1,0 +1,112 @@
+//! What an installation may set of the compatible API, on the command line or in the environment.
+
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use enlace_contract::duration::Period;
+use enlace_contract::name::DeviceKey;
+
+/// What an installation may set.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Compatible API (/api)")]
+pub struct Settings {
+    /// The namespace of devices that are added there.
+    #[arg(
+        id = "compatible-namespace",
+        long = "compatible-namespace",
+        value_name = "NAMESPACE",
+        env = "ENLACE_COMPATIBLE_NAMESPACE",
+        default_value = DeviceKey::DEFAULT_NAMESPACE,
+        value_parser = namespace
+    )]
+    pub namespace: String,
+    /// Answer /api/connections without a token with counts, and no numbers.
+    #[arg(long = "compatible-anonymous-counts", env = "ENLACE_COMPATIBLE_ANONYMOUS_COUNTS")]
+    pub anonymous_counts: bool,
+    /// Whether anybody may register; if not, an administrator makes the accounts.
+    #[arg(
+        long = "compatible-registration",
+        value_name = "BOOL",
+        env = "ENLACE_COMPATIBLE_REGISTRATION",
+        default_value_t = true,
+        action = ArgAction::Set
+    )]
+    pub registration: bool,
+    /// Devices that one user may have.
+    #[arg(
+        long = "compatible-max-devices",
+        value_name = "COUNT",
+        env = "ENLACE_COMPATIBLE_MAX_DEVICES",
+        default_value_t = 100
+    )]
+    pub max_devices: usize,
+    /// Tokens of logins that one user may have; one more ends the one that was not used for longest.
+    #[arg(
+        long = "compatible-max-tokens",
+        value_name = "COUNT",
+        env = "ENLACE_COMPATIBLE_MAX_TOKENS",
+        default_value_t = 100
+    )]
+    pub max_tokens: usize,
+    /// For how long the token of a login is good, like 720h [default: until it is revoked].
+    #[arg(
+        long = "compatible-token-lifetime",
+        value_name = "DURATION",
+        env = "ENLACE_COMPATIBLE_TOKEN_LIFETIME",
+        value_parser = lifetime
+    )]
+    pub token_lifetime: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            namespace: DeviceKey::DEFAULT_NAMESPACE.to_owned(),
+            anonymous_counts: false,
+            registration: true,
+            max_devices: 100,
+            max_tokens: 100,
+            token_lifetime: None,
+        }
+    }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    match DeviceKey::new(text, "device") {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    text.parse::<Period>().map(Period::get).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        compatible: Settings,
+    }
+
+    #[test]
+    fn what_is_not_set_is_the_default() {
+        let read = Program::try_parse_from(["program"]).unwrap().compatible;
+        assert_eq!(format!("{read:?}"), format!("{:?}", Settings::default()));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for wrong in [
+            ["--compatible-namespace", "No/Name"],
+            ["--compatible-token-lifetime", "a year"],
+            ["--compatible-registration", "perhaps"],
+        ] {
+            assert!(Program::try_parse_from(["program"].into_iter().chain(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+}
