@@ -8,4 +8,6 @@ mod pod;
 
 mod changing;
 mod knowing;
+mod program;
 mod routing;
+mod serving;
