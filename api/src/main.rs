@@ -53,6 +53,8 @@ struct Arguments {
     /// The port of devices' pods.
     #[arg(long, value_name = "PORT", env = "ENLACE_DEVICE_PORT", default_value_t = DEVICE_PORT, hide = true)]
     device_port: u16,
+    #[command(flatten)]
+    compatible: enlace_api::seed::Settings,
 }
 
 fn main() -> ExitCode {
@@ -77,8 +79,16 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { listen, metrics_listen, data_dir, database_url, device_key_file, admin_dir, device_port } =
-        arguments;
+    let Arguments {
+        listen,
+        metrics_listen,
+        data_dir,
+        database_url,
+        device_key_file,
+        admin_dir,
+        device_port,
+        compatible,
+    } = arguments;
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("another cryptography provider is installed already");
     }
@@ -114,7 +124,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         listener.local_addr()?
     );
     let metrics = tokio::spawn(axum::serve(metrics_listener, metrics_router(recorder)).into_future());
-    let app = App::new(std::sync::Arc::new(directory), database.clone(), Settings::default());
+    let settings = Settings { compatible, ..Settings::default() };
+    let app = App::new(std::sync::Arc::new(directory), database.clone(), settings);
     let serving = enlace_api::server::serve(listener, app, stop);
     let mut serving = std::pin::pin!(serving);
     let outcome = tokio::select! {
