@@ -150,11 +150,11 @@ mod tests {
     fn the_table_is_aligned_and_sizes_are_readable() {
         let rows = [
             ["IMAGE", "PROGRAM", "ARCHIVE", "FILE"].map(str::to_owned),
-            ["enlace-api:1".to_owned(), mebibytes(10_590_617), mebibytes(1 << 20), "a.tar".to_owned()],
+            ["enlace-api:1".to_owned(), mebibytes(11_010_048), mebibytes(1 << 20), "a.tar".to_owned()],
         ];
         assert_eq!(
             columns(&rows),
-            "IMAGE          PROGRAM  ARCHIVE  FILE\nenlace-api:1  10.1 MiB  1.0 MiB  a.tar\n"
+            "IMAGE          PROGRAM  ARCHIVE  FILE\nenlace-api:1  10.5 MiB  1.0 MiB  a.tar\n"
         );
     }
 }

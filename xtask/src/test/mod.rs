@@ -1,10 +1,12 @@
 //! `cargo xtask test`: everything CI checks, the quick steps first.
 //!
 //! * [`licences`]: cargo-deny, installed when it is missing,
+//! * [`chart`]: helm for the chart's tests, built when it is missing,
 //! * [`databases`]: PostgreSQL and MariaDB, installed when they are missing,
 //! * [`programs`]: the production programs, and what they must say of themselves,
 //! * [`suite`]: the tests, and which of them did not run.
 
+mod chart;
 mod databases;
 mod licences;
 mod programs;
@@ -38,6 +40,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         setup::toolchain(&workspace)?;
         licences::announce(options.fast);
         databases::announce(options.fast);
+        chart::announce(options.fast);
         Ok(Outcome::Passed)
     })?;
     report
@@ -50,11 +53,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         report.step("production programs: build", || passed(programs::build(&workspace)))?;
     }
     report.step("tests: build", || passed(suite::build(&workspace, options.fast)))?;
+    let mut helm = None;
     if !options.fast {
+        report.step("helm", || chart::provide(&mut helm))?;
         report.step("database servers", databases::provide)?;
     }
     report.step("generated files", || passed(suite::generated_files(&workspace, options.fast)))?;
-    report.step("tests", || suite::run(&workspace, options.fast))?;
+    report.step("tests", || suite::run(&workspace, options.fast, helm.as_deref()))?;
     if options.fast {
         report.skip("production programs, integration tests, documentation tests, recorded pairs: --fast");
     } else {

@@ -1,7 +1,10 @@
 //! The tests, and which of them did not run.
 
+use std::path::Path;
+
 use anyhow::ensure;
 
+use super::chart;
 use crate::build::Trust;
 use crate::run::{self, Outcome};
 use crate::workspace::Workspace;
@@ -35,11 +38,11 @@ pub(super) fn generated_files(workspace: &Workspace, fast: bool) -> anyhow::Resu
     Ok(())
 }
 
-/// Runs the tests.
+/// Runs the tests; without helm, all but the chart's.
 ///
 /// # Errors
 /// One of them fails; the others ran as well.
-pub(super) fn run(workspace: &Workspace, fast: bool) -> anyhow::Result<Outcome> {
+pub(super) fn run(workspace: &Workspace, fast: bool, helm: Option<&Path>) -> anyhow::Result<Outcome> {
     let mut command = workspace.cargo("test", Trust::Simulator);
     command.args(["--workspace", "--no-fail-fast"]);
     if fast {
@@ -47,6 +50,10 @@ pub(super) fn run(workspace: &Workspace, fast: bool) -> anyhow::Result<Outcome> 
     } else {
         // The proof that a production device refuses the simulator needs a production device.
         command.env("ENLACE_PRODUCTION_DEVICE", workspace.program(Trust::Production, "device-pod"));
+        match helm {
+            Some(helm) => command.env(chart::VARIABLE, helm),
+            None => command.args(["--exclude", chart::PACKAGE]),
+        };
     }
     let Tally { passed, ignored } = Tally::read(&run::run_and_read(&mut command)?);
     println!("{passed} tests passed.");

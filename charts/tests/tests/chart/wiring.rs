@@ -124,7 +124,7 @@ fn only_who_is_named_may_connect() {
         allowed(&objects, "enlace-api"),
         [("http".to_owned(), json!([namespace("ingress"), tunnel])), metrics.clone()]
     );
-    assert_eq!(allowed(&objects, "enlace-operator"), [metrics.clone()]);
+    assert_eq!(allowed(&objects, "enlace-operator"), std::slice::from_ref(&metrics));
     assert_eq!(allowed(&objects, "enlace-cloudflared"), [metrics]);
 
     let closed = Objects::of("networkPolicy: {enabled: true}\n");

@@ -121,6 +121,22 @@ fn one_process_at_a_time_has_the_database_open() {
 }
 
 #[test]
+fn with_a_database_server_there_are_several_processes_and_no_volume() {
+    let objects = Objects::of("api: {replicas: 3, database: {existingSecret: database}}\n");
+    assert_eq!(objects.kind("PersistentVolumeClaim").count(), 0);
+    let api: Deployment = objects.get("Deployment", "enlace-api");
+    let spec = api.spec.unwrap();
+    assert_eq!((spec.replicas, spec.strategy), (Some(3), None));
+    let pod = spec.template.spec.unwrap();
+    assert!(pod.volumes.unwrap().iter().all(|volume| volume.persistent_volume_claim.is_none()));
+    let environment = pod.containers[0].env.clone().unwrap();
+    let url = environment.iter().find(|variable| variable.name == "DATABASE_URL").unwrap();
+    let reference = url.value_from.clone().unwrap().secret_key_ref.unwrap();
+    assert_eq!((reference.name.as_str(), reference.key.as_str()), ("database", "DATABASE_URL"));
+    assert_eq!(url.value, None);
+}
+
+#[test]
 fn a_drain_leaves_one_of_several_replicas_and_is_never_stopped_by_a_single_one() {
     let budgets = |values: &str| {
         let objects = Objects::of(values);
@@ -139,6 +155,10 @@ fn a_drain_leaves_one_of_several_replicas_and_is_never_stopped_by_a_single_one()
     assert_eq!(
         budgets(EVERYTHING),
         [("enlace-cloudflared".to_owned(), 1.into()), ("enlace-operator".to_owned(), 1.into())]
+    );
+    assert_eq!(
+        budgets("api: {replicas: 2, database: {existingSecret: database}}\n"),
+        [("enlace-api".to_owned(), 1.into())]
     );
 }
 
