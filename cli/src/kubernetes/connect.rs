@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use enlace_contract::name::DeviceKey;
 use enlace_crds::WhatsAppDevice;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -36,7 +36,13 @@ impl Connection {
         };
         let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
         let mut config = match file {
-            Ok(file) => Config::from_custom_kubeconfig(file, &options).await.map_err(explained)?,
+            Ok(file) => {
+                let proxy = names_a_proxy(&file, options.context.as_deref());
+                let mut config = Config::from_custom_kubeconfig(file, &options).await.map_err(explained)?;
+                // HTTPS_PROXY is for the world outside; the client would take it for the cluster too, whatever NO_PROXY says.
+                config.proxy_url = config.proxy_url.filter(|_| proxy);
+                config
+            }
             Err(KubeconfigError::ReadConfig(error, path)) if error.kind() == std::io::ErrorKind::NotFound => {
                 // In a pod, the service account is the identity.
                 let in_pod = kubeconfig.is_none().then(Config::incluster).and_then(Result::ok);
@@ -51,7 +57,12 @@ impl Connection {
         };
         config.connect_timeout = Some(CONNECT);
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).context("the kubeconfig cannot be used")?;
+        let client = match Client::try_from(config) {
+            Err(kube::Error::ProxyProtocolDisabled { .. } | kube::Error::ProxyProtocolUnsupported { .. }) => {
+                bail!("the kubeconfig names a proxy (proxy-url): this command cannot use one")
+            }
+            client => client.context("the kubeconfig cannot be used")?,
+        };
         Ok(Self { client, namespace })
     }
 
@@ -125,6 +136,16 @@ fn names_an_object(status: &Status) -> bool {
 fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let all = std::iter::successors(Some(error), |error| error.source());
     all.last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Whether the cluster of a context has a proxy in the kubeconfig itself.
+fn names_a_proxy(file: &Kubeconfig, context: Option<&str>) -> bool {
+    let wanted = context.or(file.current_context.as_deref());
+    let context = file.contexts.iter().find(|context| Some(context.name.as_str()) == wanted);
+    let cluster =
+        context.and_then(|context| context.context.as_ref()).map(|context| context.cluster.as_str());
+    let cluster = file.clusters.iter().find(|named| Some(named.name.as_str()) == cluster);
+    cluster.and_then(|named| named.cluster.as_ref()).is_some_and(|cluster| cluster.proxy_url.is_some())
 }
 
 fn explained(error: KubeconfigError) -> anyhow::Error {

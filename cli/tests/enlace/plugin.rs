@@ -200,6 +200,15 @@ async fn devices_are_shown_as_a_table_as_values_and_as_names() {
 }
 
 #[tokio::test]
+async fn a_proxy_for_the_world_outside_is_not_used_for_the_cluster() {
+    let plugin = Plugin::new().await;
+    plugin.declare("billing", json!({}), linked());
+    let mut command = plugin.command(&["status", "-o", "name"]);
+    command.env("HTTPS_PROXY", "http://127.0.0.1:9");
+    assert_eq!(Program::start(command).ended().await.ok(), "whatsappdevice.enlace.dev/billing\n");
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_one_line() {
     let plugin = Plugin::new().await;
     let says = async |arguments: &[&str]| plugin.run(arguments).await.refused().to_owned();

@@ -108,6 +108,15 @@ impl KubernetesDirectory {
         }
     }
 
+    /// Whether the API server no longer has the device of this UID: a watch that is broken tells nothing.
+    pub(super) async fn is_gone(&self, key: &DeviceKey, uid: Option<String>) -> Result<bool, DirectoryError> {
+        match self.read(key).await {
+            Ok(device) => Ok(device.resource.metadata.uid != uid),
+            Err(DirectoryError::NotFound(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn read(&self, key: &DeviceKey) -> Result<Device, DirectoryError> {
         let found = bounded(self.api(key).get_opt(key.name())).await?;
         let found = found.map_err(|error| refused(key, error))?;

@@ -153,16 +153,14 @@ impl DeviceDirectory for KubernetesDirectory {
         let gone = known.wait_for(|known| {
             known.devices.get(key).is_none_or(|device| device.resource.metadata.uid != uid)
         });
-        match tokio::time::timeout(DELETION, gone).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                let detail = format!(
-                    "{key} is being deleted, and was not gone after {} s: it is unlinked at WhatsApp first",
-                    DELETION.as_secs()
-                );
-                Err(DirectoryError::Unavailable { detail, source: None })
-            }
+        if matches!(tokio::time::timeout(DELETION, gone).await, Ok(Ok(_))) || self.is_gone(key, uid).await? {
+            return Ok(());
         }
+        let detail = format!(
+            "{key} is being deleted, and was not gone after {} s: it is unlinked at WhatsApp first",
+            DELETION.as_secs()
+        );
+        Err(DirectoryError::Unavailable { detail, source: None })
     }
 
     async fn set_suspended(&self, key: &DeviceKey, suspended: bool) -> Result<Arc<Device>, DirectoryError> {

@@ -33,6 +33,10 @@ pub(super) fn refused(key: &DeviceKey, error: kube::Error) -> DirectoryError {
             "the API is not allowed to do this in the cluster; its log says what is missing",
             status,
         ),
+        // A quota that is new; it is known in a moment.
+        (403, _) if status.message.contains("status unknown for quota") => {
+            unavailable("a quota of the namespace is not known yet; try again", status)
+        }
         // A quota, a policy, a namespace that is being removed.
         (403, _) => DirectoryError::Invalid(status.message.clone()),
         _ => {
