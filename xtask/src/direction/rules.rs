@@ -3,7 +3,7 @@
 use super::graph::Graph;
 
 /// The packages of this workspace, and which others of it each may depend on. Tests may depend on more: they are in no program.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("enlace-contract", &[]),
     ("enlace-crds", &["enlace-contract"]),
     ("enlace-device-pod", &["enlace-contract"]),
@@ -14,6 +14,7 @@ const DIRECTIONS: [(&str, &[&str]); 13] = [
     ("xtask", &[]),
     ("enlace-demo", &["enlace-contract", "whatsapp-simulator"]),
     ("enlace-bench", &["enlace-contract", "whatsapp-simulator"]),
+    ("enlace-e2e", &["enlace-contract", "enlace-crds", "whatsapp-simulator"]),
     ("enlace-compat", &["enlace-databases", "whatsapp-simulator"]),
     ("enlace-databases", &[]),
     ("enlace-chart-tests", &[]),

@@ -1,0 +1,158 @@
+//! The chart, installed once for all tests, and a simulated WhatsApp beside it.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use whatsapp_simulator::Control;
+
+use crate::commands::{helm, json as get, kubectl, try_kubectl, with_object};
+
+/// The release, which is also what its objects are called.
+pub const RELEASE: &str = "enlace";
+/// The namespace of the installation.
+pub const SYSTEM: &str = "enlace-e2e-system";
+/// The namespace in which codes may be published in Secrets.
+pub const SECRETS: &str = "enlace-e2e-secrets";
+/// The namespace of the simulated WhatsApp.
+const WHATSAPP: &str = "enlace-e2e-whatsapp";
+/// The label of every namespace that these tests make.
+const OURS: &str = "enlace.dev/e2e";
+const SIMULATOR_PORT: u16 = 8788;
+/// A prefix for the images' names on a cluster of one's own: `registry.example.com/team`.
+const REGISTRY: &str = "ENLACE_TEST_REGISTRY";
+
+static INSTALLED: OnceLock<String> = OnceLock::new();
+
+/// Installs, if that was not done; a client that plays the people of the simulated WhatsApp.
+pub fn whatsapp() -> Control {
+    Control::new(format!("http://{}", INSTALLED.get_or_init(begin)))
+}
+
+/// `helm install`, with values that the chart's schema has looked at.
+pub fn install() {
+    helm_install(INSTALLED.get().unwrap());
+}
+
+/// `helm uninstall`; helm waits for what the chart does then.
+pub fn uninstall() {
+    helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "120s"], None);
+}
+
+/// A namespace with the restricted Pod Security level, ready for pods.
+pub fn make_namespace(name: &str) {
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {
+            OURS: "",
+            "pod-security.kubernetes.io/enforce": "restricted",
+            "pod-security.kubernetes.io/enforce-version": "latest",
+        }},
+    });
+    with_object(&["create"], &namespace);
+    // It comes a moment after the namespace; pods are refused until then.
+    kubectl(&["--namespace", name, "wait", "serviceaccount/default", "--for=create", "--timeout=60s"]);
+}
+
+/// Removes what an earlier run left, then makes everything anew.
+fn begin() -> String {
+    clean();
+    for namespace in [SYSTEM, SECRETS, WHATSAPP] {
+        make_namespace(namespace);
+    }
+    let simulator = start_simulator();
+    helm_install(&simulator);
+    simulator
+}
+
+fn helm_install(simulator: &str) {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/enlace");
+    let arguments = ["install", RELEASE, &chart.to_string_lossy(), "--namespace", SYSTEM];
+    let more = ["--values", "-", "--wait", "--timeout", "120s"];
+    helm(&[arguments.as_slice(), &more].concat(), Some(&values(simulator)));
+}
+
+fn clean() {
+    // Without its operator nobody takes a device's finalizer off.
+    let _ = try_kubectl(&["--namespace", SYSTEM, "delete", "deployment", "--all", "--wait"]);
+    if let Ok(list) = try_kubectl(&["get", "whatsappdevices", "--all-namespaces", "--output", "json"]) {
+        let list: Value = serde_json::from_str(&list).unwrap();
+        for device in list["items"].as_array().into_iter().flatten() {
+            let text = |name: &str| device["metadata"][name].as_str().unwrap_or_default().to_owned();
+            let (namespace, name) = (text("namespace"), text("name"));
+            if namespace.starts_with("enlace-e2e") {
+                let none = r#"{"metadata":{"finalizers":null}}"#;
+                let patch = ["patch", "whatsappdevice", &name, "--type=merge", "--patch", none];
+                let _ = try_kubectl(&[["--namespace", namespace.as_str()].as_slice(), &patch].concat());
+            }
+        }
+    }
+    kubectl(&["delete", "namespace", "--selector", OURS, "--wait", "--timeout=120s"]);
+    for kind in ["clusterrole", "clusterrolebinding"] {
+        let instance = format!("app.kubernetes.io/instance={RELEASE}");
+        kubectl(&["delete", kind, "--selector", &instance]);
+    }
+}
+
+/// A pod, not a Deployment: what it knows is in its memory, and a second one would know nothing.
+fn start_simulator() -> String {
+    let labels = json!({"app": "whatsapp-simulator"});
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "whatsapp", "namespace": WHATSAPP},
+        "spec": {"selector": labels, "ports": [{"port": SIMULATOR_PORT}]},
+    });
+    with_object(&["create"], &service);
+    let service = get(&["--namespace", WHATSAPP, "get", "service", "whatsapp"]);
+    let address = format!("{}:{SIMULATOR_PORT}", service["spec"]["clusterIP"].as_str().unwrap());
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "whatsapp", "namespace": WHATSAPP, "labels": labels},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": false,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "simulator",
+                "image": image("whatsapp-simulator"),
+                "args": ["--listen", format!("0.0.0.0:{SIMULATOR_PORT}"), "--public", address],
+                "readinessProbe": {"tcpSocket": {"port": SIMULATOR_PORT}, "periodSeconds": 1},
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "readOnlyRootFilesystem": true,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }],
+        },
+    });
+    with_object(&["create"], &pod);
+    kubectl(&["--namespace", WHATSAPP, "wait", "pod/whatsapp", "--for=condition=Ready", "--timeout=60s"]);
+    address
+}
+
+fn values(simulator: &str) -> Value {
+    json!({
+        "image": {"registry": registry()},
+        "operator": {"replicas": 2, "log": "info,enlace_operator=debug"},
+        "devices": {
+            "environment": [
+                {"name": "ENLACE_WHATSAPP_URL", "value": format!("ws://{simulator}/ws/chat")},
+                {"name": "ENLACE_WHATSAPP_MEDIA_URL", "value": format!("http://{simulator}")},
+            ],
+            "secretNamespaces": [SECRETS],
+        },
+    })
+}
+
+fn image(name: &str) -> String {
+    let registry = registry();
+    let separator = if registry.is_empty() { "" } else { "/" };
+    format!("{registry}{separator}{name}:{}", env!("CARGO_PKG_VERSION"))
+}
+
+fn registry() -> String {
+    std::env::var(REGISTRY).unwrap_or_default()
+}
