@@ -84,7 +84,11 @@ tolerations:
 {{- end }}
 {{- with .pod.topologySpreadConstraints }}
 topologySpreadConstraints:
-  {{- toYaml . | nindent 2 }}
+  {{- /* Without a selector a constraint would count no pod. */}}
+  {{- $selector := dict "matchLabels" (fromYaml (include "enlace.selectorLabels" $)) }}
+  {{- range . }}
+  - {{- toYaml (merge (deepCopy .) (dict "labelSelector" $selector)) | nindent 4 }}
+  {{- end }}
 {{- end }}
 affinity:
 {{- if .pod.affinity }}
