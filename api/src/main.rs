@@ -33,12 +33,9 @@ struct Arguments {
     /// Where metrics are served.
     #[arg(long, value_name = "ADDRESS", env = "ENLACE_METRICS_LISTEN", default_value = "0.0.0.0:9090")]
     metrics_listen: SocketAddr,
-    /// Where users and tokens are kept, in SQLite, unless DATABASE_URL names a database server.
+    /// Where users and tokens are kept, in SQLite, unless DATABASE_URL names a database server (postgres://… or mysql://…).
     #[arg(long, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value = "/var/lib/enlace")]
     data_dir: PathBuf,
-    /// The database: postgres://… or mysql://… [default: SQLite in the data directory].
-    #[arg(env = "DATABASE_URL", hide = true, hide_env_values = true, long)]
-    database_url: Option<DatabaseUrl>,
     /// The key that opens devices: the 32 bytes of an Ed25519 seed.
     #[arg(
         long,
@@ -79,16 +76,8 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments {
-        listen,
-        metrics_listen,
-        data_dir,
-        database_url,
-        device_key_file,
-        admin_dir,
-        device_port,
-        compatible,
-    } = arguments;
+    let Arguments { listen, metrics_listen, data_dir, device_key_file, admin_dir, device_port, compatible } =
+        arguments;
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("another cryptography provider is installed already");
     }
@@ -102,7 +91,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
     let listener = bind(listen, "--listen").await?;
     let metrics_listener = bind(metrics_listen, "--metrics-listen").await?;
-    let database = match database_url {
+    let database = match database_url()? {
         // A server may be away for a while: see below.
         Some(url) => Database::lazy(url),
         None => {
@@ -142,6 +131,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     database.close().await;
     tracing::info!("the API has stopped");
     outcome
+}
+
+/// The database server, when there is one. It is no option of the command line: everybody on a machine sees those, and it has a password.
+fn database_url() -> anyhow::Result<Option<DatabaseUrl>> {
+    let text = std::env::var("DATABASE_URL").ok().filter(|text| !text.is_empty());
+    Ok(text.map(|text| text.parse()).transpose()?)
 }
 
 /// Waits for a database server and brings its tables up to date; the API is not ready until then.

@@ -165,6 +165,24 @@ async fn the_files_of_the_administrator_are_needed_only_once() {
 }
 
 #[tokio::test]
+async fn a_database_server_that_is_away_is_waited_for() {
+    let cluster = Cluster::new();
+    let installation = Installation::new(&cluster).await;
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = format!("postgres://enlace:secret-word@{nobody}/enlace");
+    let running = Running::start(installation.command().env("DATABASE_URL", url)).await;
+    in_time(cluster.until(|cluster| cluster.requests().contains(&"WATCH pods".to_owned()).then_some(())))
+        .await;
+    assert_eq!(running.get(&running.listen, "/healthz").await.0, 200);
+    let (status, problem) = running.get(&running.listen, "/readyz").await;
+    assert_eq!(status, 503);
+    assert!(problem.contains("atabase"), "{problem}");
+    let (code, log) = running.terminate().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("it is tried again") && !log.contains("secret-word"), "{log}");
+}
+
+#[tokio::test]
 async fn what_is_missing_at_the_start_is_one_line() {
     let cluster = Cluster::new();
     let installation = Installation::new(&cluster).await;
@@ -180,6 +198,9 @@ async fn what_is_missing_at_the_start_is_one_line() {
 
     let line = says(installation.command().env("ENLACE_DATA_DIR", installation.path("key"))).await;
     assert!(line.contains("--data-dir"), "{line}");
+
+    let line = says(installation.command().env("DATABASE_URL", "redis://enlace:secret-word@db/0")).await;
+    assert!(line.starts_with("DATABASE_URL begins with redis") && !line.contains("secret-word"), "{line}");
 
     installation.write("admin/password", b"short\n");
     let line = says(&mut installation.command()).await;
