@@ -242,6 +242,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_api_listens_on_this_machine_only_unless_told() {
+        let arguments = Arguments::try_parse_from(["enlace", "standalone", "devices"]).unwrap();
+        let Command::Standalone(options) = arguments.command else { panic!("another command") };
+        assert!(options.listen.ip().is_loopback(), "{}", options.listen);
+    }
+
+    #[test]
     fn an_address_to_listen_on_has_a_port() {
         for (text, read) in [
             ("localhost:8080", "127.0.0.1:8080"),

@@ -1,8 +1,10 @@
 //! What becomes of a device: disconnected, expired, deleted, started again.
 
-use enlace_contract::state::Phase;
+use std::path::Path;
+
+use enlace_contract::state::{DeviceState, Phase, Reason};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixture::Api;
 use crate::person::{Person, error, text};
@@ -104,12 +106,68 @@ async fn a_device_that_nobody_linked_is_listed_and_starts_again_with_its_code() 
     api.until_phase(&key, "AwaitingScan").await;
     device.says(|state| {
         state.phase = Phase::Disconnected;
-        state.reason = Some(enlace_contract::state::Reason::NobodyScanned);
+        state.reason = Some(Reason::NobodyScanned);
         state.qr = None;
     });
     api.until_phase(&key, "Disconnected").await;
     assert_eq!(ana.state(&id).await, "DISCONNECTED");
     assert_eq!(ana.get("/api/connections").await.json()["totalClients"], 1);
+    let code = ana.get(&format!("/api/qr?instancia_id={id}")).await.json();
+    assert_eq!(code["state"], "INIT");
+    assert!(device.asked().iter().any(|asked| asked.path == "/v1/pair"), "it was not asked to pair");
+}
+
+#[tokio::test]
+async fn after_an_hour_without_a_link_a_device_is_cleaned_up_and_its_code_brings_it_back() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({ "nombre": "Ventas" })).await;
+    let key = ana.key(&id).await;
+    ana.device(&id).await.shows_code();
+    api.until_phase(&key, "AwaitingScan").await;
+    let token = ana.token;
+    let api = api.restart(|root| an_hour_ago(root, &key)).await;
+    let ana = Person { api: &api, token };
+    api.until_phase(&key, "PairingExpired").await;
+    assert!(api.stage.starts.borrow().is_empty());
+    assert_eq!(ana.state(&id).await, "DISCONNECTED");
+    let listed = ana.get("/api/connections").await.json();
+    assert_eq!(listed["connections"][&id]["name"], "Ventas");
+    let code = ana.get(&format!("/api/qr?instancia_id={id}")).await.json();
+    assert_eq!((&code["qr"], &code["state"]), (&json!(null), &json!("INIT")));
+    api.stage.device(&key).await.shows_code();
+    api.until_phase(&key, "AwaitingScan").await;
+    assert_eq!(ana.state(&id).await, "QR");
+}
+
+/// Makes what is known of a device an hour and more old.
+fn an_hour_ago(root: &Path, key: &str) {
+    let file = root.join("data/devices").join(key).join("device.json");
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(61);
+    record["createdAt"] = then.to_string().into();
+    record["paired"]["lastTransitionTime"] = then.to_string().into();
+    std::fs::write(&file, record.to_string()).unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_on_the_phone_is_offline_until_its_code_is_asked_for() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({})).await;
+    let device = ana.linked(&id, "525550000009").await;
+    device.says(|state| {
+        *state = DeviceState {
+            phase: Phase::LoggedOut,
+            reason: Some(Reason::LoggedOutOnPhone),
+            ..DeviceState::default()
+        };
+    });
+    api.until_phase(&ana.key(&id).await, "LoggedOut").await;
+    assert_eq!(ana.state(&id).await, "OFFLINE");
+    let listed = ana.get("/api/connections").await.json();
+    let entry = &listed["connections"]["525550000009"];
+    assert_eq!((&entry["ready"], &entry["estado"]), (&json!(false), &json!("desconectado")));
     let code = ana.get(&format!("/api/qr?instancia_id={id}")).await.json();
     assert_eq!(code["state"], "INIT");
     assert!(device.asked().iter().any(|asked| asked.path == "/v1/pair"), "it was not asked to pair");

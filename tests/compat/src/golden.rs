@@ -132,4 +132,19 @@ mod tests {
         let modes: Vec<_> = by_mode(entries).into_iter().map(|(mode, steps)| (mode, steps.len())).collect();
         assert_eq!(modes, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
     }
+
+    #[test]
+    fn recordings_have_no_secret_and_no_real_number() {
+        let text = include_str!("../golden.json");
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        for word in words {
+            let hexadecimal = word.len() >= 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(!hexadecimal, "a token: {word}");
+            // Numbers of the recording's country begin with 51; the invented ones are these.
+            let peruvian =
+                word.len() == 11 && word.starts_with("519") && word.bytes().all(|byte| byte.is_ascii_digit());
+            let invented = ["519000", "5191111", "5199999"].iter().any(|known| word.starts_with(known));
+            assert!(!peruvian || invented, "a number: {word}");
+        }
+    }
 }
