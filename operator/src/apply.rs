@@ -88,8 +88,6 @@ fn failed(verb: &'static str, kind: &'static str) -> impl FnOnce(kube::Error) ->
 /// What was done, as far as the next stages want to know.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// Whether the session's volume was removed.
-    pub volume_removed: bool,
     /// Whether a restart waits because too many devices did not come back.
     pub rollout_stopped: bool,
 }
@@ -177,7 +175,7 @@ pub async fn apply(
         set_finalizers(context, seen, &finalizers).await?;
     }
     if let Some(step) = volume_claim {
-        applied.volume_removed = volume(context, seen, step).await?;
+        volume(context, seen, step).await?;
     }
     if let Some(object) = config_map {
         write(context, seen, &caches.config_maps, "ConfigMap", object).await?;
@@ -260,7 +258,7 @@ pub async fn released(context: &Context, claim: &SeenClaim) -> Result<(), ApplyE
         .map_err(failed("releasing", "Lease of a number"))
 }
 
-async fn volume(context: &Context, seen: &Seen, step: VolumeStep) -> Result<bool, ApplyError> {
+async fn volume(context: &Context, seen: &Seen, step: VolumeStep) -> Result<(), ApplyError> {
     let device = &seen.device;
     let namespace = device.namespace().unwrap_or_default();
     let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
@@ -291,11 +289,11 @@ async fn volume(context: &Context, seen: &Seen, step: VolumeStep) -> Result<bool
                 .preconditions(Preconditions { uid: Some(uid), resource_version: None });
             gone(api.delete(&name, &parameters).await)
                 .map_err(failed("deleting", "PersistentVolumeClaim"))?;
-            return Ok(true);
+            return Ok(());
         }
     };
     note(&context.caches.volume_claims, &namespace, meta);
-    Ok(false)
+    Ok(())
 }
 
 /// Writes a child. One that was put right and still has another manager of the same fields is left in peace until it changes.

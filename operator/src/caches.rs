@@ -24,6 +24,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PartialObjectMeta;
+use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event, watcher};
@@ -87,10 +88,12 @@ const PARTS: [&str; 7] = [
 impl<K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + 'static> Children<K> {
     /// The newest metadata of a child.
     pub fn get(&self, namespace: &str, name: &str) -> Option<ObjectMeta> {
+        // In this order: a write that is not remembered any more is in the cache already.
+        let written = self.written.get(namespace, name);
         let cached = self.store.get(&ObjectRef::new(name).within(namespace));
-        let version = cached.as_ref().and_then(|child| child.metadata.resource_version.as_deref());
-        self.written
-            .newer_than(namespace, name, version)
+        let version = cached.as_ref().and_then(|child| child.metadata.resource_version.clone());
+        written
+            .and_then(|written| written.newer_than(version.as_deref()))
             .or_else(|| cached.map(|child| child.metadata.clone()))
     }
 }
@@ -220,12 +223,28 @@ impl Caches {
         self.devices.get(&device_ref(namespace, name))
     }
 
+    /// A device, with the status as it was last written.
+    pub fn newest(&self, device: &DeviceRef) -> Option<Arc<Guarded>> {
+        // In this order, see `Children::get`.
+        let written = self.statuses.get(device.namespace.as_deref().unwrap_or_default(), &device.name);
+        let cached = self.devices.get(device)?;
+        let version = cached.meta().resource_version.clone();
+        let (Some(status), Ok(device)) =
+            (written.and_then(|status| status.newer_than(version.as_deref())), &cached.0)
+        else {
+            return Some(cached);
+        };
+        let device = WhatsAppDevice { status: Some(status), ..device.clone() };
+        Some(Arc::new(DeserializeGuard(Ok(device))))
+    }
+
     /// A claim by the name of its lease.
     pub fn claim(&self, namespace: &str, lease: &str) -> Option<Lease> {
+        let written = self.claims_written.get(namespace, lease);
         let cached = self.claims.get(&ObjectRef::new(lease).within(namespace));
-        let version = cached.as_ref().and_then(|lease| lease.metadata.resource_version.as_deref());
-        self.claims_written
-            .newer_than(namespace, lease, version)
+        let version = cached.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+        written
+            .and_then(|written| written.newer_than(version.as_deref()))
             .or_else(|| cached.map(|lease| (*lease).clone()))
     }
 

@@ -15,7 +15,7 @@ use kube::{Resource as _, ResourceExt as _};
 use crate::apply::{self, ApplyError};
 use crate::context::Context;
 use crate::events::Told;
-use crate::observe::{Seen, observe};
+use crate::observe::{Seen, children, observe};
 use crate::plan::{self, Claimed, Departure};
 use crate::status::{self, StatusError};
 use crate::triggers::{Guarded, key_of};
@@ -81,6 +81,9 @@ impl ReconcileError {
 pub async fn reconcile(device: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = std::time::Instant::now();
     metrics::counter!("enlace_operator_reconciles_total").increment(1);
+    // What was written since counts too. One that is gone is forgotten when its turn comes next.
+    let reference = ObjectRef::from_obj(device.as_ref());
+    let Some(device) = context.caches.newest(&reference) else { return Ok(Action::await_change()) };
     let outcome = match &device.0 {
         Ok(device) => {
             tokio::time::timeout(LIMIT, look(device, &context)).await.unwrap_or(Err(ReconcileError::Timeout))
@@ -90,7 +93,7 @@ pub async fn reconcile(device: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
     metrics::histogram!("enlace_operator_reconcile_seconds").record(began.elapsed().as_secs_f64());
     if outcome.is_ok() {
         let uid = device.meta().uid.clone().unwrap_or_default();
-        context.memories.with(&ObjectRef::from_obj(device.as_ref()), &uid, |memory| memory.failures = 0);
+        context.memories.with(&reference, &uid, |memory| memory.failures = 0);
     }
     outcome
 }
@@ -142,11 +145,12 @@ async fn look(device: &WhatsAppDevice, context: &Context) -> Result<Action, Reco
     }
     let step = plan::claim(&validated, &context.settings.namespace);
     let outcome = apply::claim(context, step, &validated.key).await.map_err(ReconcileError::Apply)?;
-    let claimed = Claimed { validated, outcome };
+    let mut claimed = Claimed { validated, outcome };
     let plan = plan::plan(&claimed, &context.settings, now).map_err(ReconcileError::Yaml)?;
     let leftover = plan.leftover;
-    let seen = &claimed.validated.seen;
-    let applied = apply::apply(context, seen, plan, now).await;
+    let applied = apply::apply(context, &claimed.validated.seen, plan, now).await;
+    // What was made just now is so, too.
+    claimed.validated.seen.children = children(&context.caches, &claimed.validated.key);
     if let Err(error @ ApplyError::Foreign { .. }) = &applied {
         status::tell(context, device, Told::warning("NameTaken", error.to_string())).await;
     }

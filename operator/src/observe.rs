@@ -81,11 +81,7 @@ pub fn observe(context: &Context, device: &WhatsAppDevice, now: Timestamp) -> Op
     let (namespace, name, uid) = (device.namespace()?, device.name_any(), device.uid()?);
     let reference = device_ref(&namespace, &name);
     let Context { caches, streams, settings, .. } = context;
-    let stored = device.status.clone().unwrap_or_default();
-    let previous = caches
-        .statuses
-        .newer_than(&namespace, &name, device.metadata.resource_version.as_deref())
-        .unwrap_or(stored);
+    let previous = device.status.clone().unwrap_or_default();
     let key = config::device_key(device).ok();
     let pod = key
         .as_ref()
@@ -137,7 +133,8 @@ pub fn seen_claim(caches: &Caches, lease: Lease) -> SeenClaim {
     }
 }
 
-fn children(caches: &Caches, key: &DeviceKey) -> SeenChildren {
+/// The children of a device, as far as there are any.
+pub fn children(caches: &Caches, key: &DeviceKey) -> SeenChildren {
     let namespace = key.namespace();
     SeenChildren {
         volume_claim: caches.volume_claims.get(namespace, &names::volume_claim(key)),

@@ -1,0 +1,158 @@
+//! A number has one device.
+
+use enlace_contract::state::{ClaimState, DeviceState, Phase};
+use enlace_operator::sweep::sweep;
+use serde_json::json;
+
+use crate::stage::{NAMESPACE, Stage, linked};
+
+const LEASE: &str = "number-525550000001";
+
+fn holder(stage: &Stage) -> Option<String> {
+    let lease = stage.server.get("leases", NAMESPACE, LEASE)?;
+    Some(lease["spec"]["holderIdentity"].as_str().unwrap().to_owned())
+}
+
+fn uid(stage: &Stage, name: &str) -> String {
+    stage.device(name)["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_second_device_of_a_number_gets_no_pod() {
+    let stage = Stage::new().await;
+    stage.create("first", json!({ "phoneNumber": "525550000001" }));
+    stage.create("second", json!({ "phoneNumber": "5215550000001" }));
+    stage.settle("first").await;
+    stage.settle("second").await;
+    assert_eq!(holder(&stage), Some(uid(&stage, "first")));
+    assert_eq!((stage.replicas("first"), stage.replicas("second")), (1.into(), 0.into()));
+    assert_eq!(stage.condition("second", "Accepted"), "False/DuplicateNumber");
+    assert!(stage.server.get("persistentvolumeclaims", "shop", "second-session").is_none());
+    let told = |event: &serde_json::Value| event["reason"] == "DuplicateNumber" && event["type"] == "Warning";
+    assert_eq!(stage.server.all("events").iter().filter(|event| told(event)).count(), 1);
+}
+
+#[tokio::test]
+async fn of_two_that_ask_at_once_the_api_server_lets_one() {
+    let stage = Stage::new().await;
+    stage.create("first", json!({ "phoneNumber": "525550000001" }));
+    stage.create("second", json!({ "phoneNumber": "525550000001" }));
+    stage.caught_up().await;
+    let look = |name: &str| {
+        let device = stage.context.caches.device("shop", name).unwrap();
+        enlace_operator::controller::reconcile(device, stage.context.clone())
+    };
+    let (first, second) = tokio::join!(look("first"), look("second"));
+    first.unwrap();
+    second.unwrap();
+    let running = [stage.replicas("first"), stage.replicas("second")];
+    assert_eq!(running.iter().filter(|replicas| **replicas == 1).count(), 1);
+}
+
+#[tokio::test]
+async fn a_claim_is_released_when_holder_pod_and_volume_are_gone_and_not_before() {
+    let stage = Stage::new().await;
+    stage.create("first", json!({ "phoneNumber": "525550000001", "deletionPolicy": "KeepSession" }));
+    stage.settle("first").await;
+    stage.start_pod("first");
+    let is_held = async || {
+        stage.caught_up().await;
+        sweep(&stage.context).await;
+        holder(&stage).is_some()
+    };
+    assert!(is_held().await, "its holder is there");
+    stage.server.delete("whatsappdevices", "shop", "first");
+    assert!(is_held().await, "its pod is there");
+    stage.server.delete("pods", "shop", "first-0");
+    assert!(is_held().await, "its session is there");
+    stage.server.delete("persistentvolumeclaims", "shop", "first-session");
+    assert!(!is_held().await);
+    // One that waited for it gets it.
+    stage.server.delete("statefulsets", "shop", "first");
+    stage.create("second", json!({ "phoneNumber": "525550000001" }));
+    stage.settle("second").await;
+    assert_eq!(stage.replicas("second"), 1);
+}
+
+#[tokio::test]
+async fn a_new_device_of_the_same_name_and_number_adopts_the_kept_session() {
+    let stage = Stage::new().await;
+    let spec = json!({ "phoneNumber": "525550000001", "deletionPolicy": "KeepSession" });
+    stage.create("billing", spec.clone());
+    stage.settle("billing").await;
+    stage.server.delete("whatsappdevices", "shop", "billing");
+    // A device of the same name that comes before the garbage collector waits for it.
+    stage.create("billing", spec);
+    let calls = stage.look("billing").await;
+    assert!(calls.iter().all(|call| call.resource != "statefulsets"), "{calls:?}");
+    for (resource, name) in
+        [("statefulsets", "billing"), ("configmaps", "billing-device"), ("networkpolicies", "billing-device")]
+    {
+        stage.server.delete(resource, "shop", name);
+    }
+    stage.settle("billing").await;
+    assert_eq!(holder(&stage), Some(uid(&stage, "billing")));
+    assert_eq!(stage.replicas("billing"), 1);
+    let set = stage.server.get("statefulsets", "shop", "billing").unwrap();
+    assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["args"], json!(["--adopt"]));
+}
+
+#[tokio::test]
+async fn a_kept_session_is_not_adopted_for_another_number() {
+    let stage = Stage::new().await;
+    stage.create("billing", json!({ "phoneNumber": "525550000001", "deletionPolicy": "KeepSession" }));
+    stage.settle("billing").await;
+    stage.server.delete("whatsappdevices", "shop", "billing");
+    for (resource, name) in
+        [("statefulsets", "billing"), ("configmaps", "billing-device"), ("networkpolicies", "billing-device")]
+    {
+        stage.server.delete(resource, "shop", name);
+    }
+    stage.create("billing", json!({ "phoneNumber": "525550000002" }));
+    stage.settle("billing").await;
+    assert!(stage.server.get("statefulsets", "shop", "billing").is_none(), "nothing runs");
+    assert_eq!(stage.condition("billing", "Accepted"), "False/InvalidSpec");
+    assert!(stage.server.get("leases", NAMESPACE, "number-525550000002").is_none(), "it takes no number");
+}
+
+#[tokio::test]
+async fn a_device_that_asks_is_granted_its_number_with_the_lease_and_refused_without() {
+    let stage = Stage::new().await;
+    for name in ["first", "second"] {
+        stage.create(name, json!({}));
+        stage.settle(name).await;
+        stage.start_pod(name);
+    }
+    let answers = || std::mem::take(&mut *stage.devices.claims.lock().unwrap());
+    stage.says("first", linked("5215550000001", ClaimState::Pending)).await;
+    stage.look("first").await;
+    assert_eq!(holder(&stage), Some(uid(&stage, "first")));
+    let granted = |granted| json!({ "number": "525550000001", "granted": granted });
+    let told = answers();
+    assert_eq!(serde_json::to_value(&told).unwrap(), json!([granted(true)]));
+
+    stage.says("second", linked("525550000001", ClaimState::Pending)).await;
+    stage.look("second").await;
+    assert_eq!(serde_json::to_value(answers()).unwrap(), json!([granted(false)]));
+    assert_eq!(stage.replicas("second"), 1, "it has to end that session first");
+    assert_eq!(holder(&stage), Some(uid(&stage, "first")));
+    // What it links next is another number.
+    stage.says("second", DeviceState { phase: Phase::LoggedOut, ..DeviceState::default() }).await;
+    stage.settle("second").await;
+    assert_eq!(stage.condition("second", "Accepted"), "True/Accepted");
+    assert_eq!(answers(), []);
+}
+
+#[tokio::test]
+async fn a_linked_device_whose_number_is_anothers_is_stopped() {
+    // As after a restore of a cluster, in which two devices have the same session.
+    let stage = Stage::new().await;
+    for name in ["first", "second"] {
+        stage.create(name, json!({}));
+        stage.settle(name).await;
+        stage.start_pod(name);
+        stage.says(name, linked("525550000001", ClaimState::Granted)).await;
+        stage.settle(name).await;
+    }
+    assert_eq!((stage.replicas("first"), stage.replicas("second")), (1.into(), 0.into()));
+}
