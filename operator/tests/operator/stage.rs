@@ -164,14 +164,18 @@ impl Stage {
 
     /// The pod of a device, as the StatefulSet controller would make it: running and ready, at this machine's address.
     pub fn start_pod(&self, name: &str) {
-        let set = self.server.get("statefulsets", "shop", name).expect("there is a StatefulSet");
+        self.start_pod_in("shop", name);
+    }
+
+    pub fn start_pod_in(&self, namespace: &str, name: &str) {
+        let set = self.server.get("statefulsets", namespace, name).expect("there is a StatefulSet");
         assert_eq!(set["spec"]["replicas"], 1, "a pod only comes from a StatefulSet that wants one");
         let template = &set["spec"]["template"];
         self.server.put(
             "pods",
             json!({
                 "metadata": {
-                    "name": format!("{name}-0"), "namespace": "shop",
+                    "name": format!("{name}-0"), "namespace": namespace,
                     "labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"],
                 },
                 "spec": template["spec"],

@@ -70,14 +70,7 @@ async fn a_code_for_a_secret_is_in_the_secret_and_nowhere_else() {
     let stage = Stage::new().await;
     stage.create_in("secrets", "billing", json!({ "pairing": { "publishIn": "Secret" } }));
     stage.try_look("secrets", "billing").await.0.unwrap();
-    let set = stage.server.get("statefulsets", "secrets", "billing").unwrap();
-    stage.server.put(
-        "pods",
-        json!({
-            "metadata": { "name": "billing-0", "namespace": "secrets", "labels": set["spec"]["template"]["metadata"]["labels"] },
-            "status": { "phase": "Running", "podIP": "127.0.0.1" },
-        }),
-    );
+    stage.start_pod_in("secrets", "billing");
     let code = PairingText { code: "ABCD1234".into(), expires_at: "2030-01-01T00:01:00Z".parse().unwrap() };
     let secret = || stage.server.get("secrets", "secrets", "billing-pairing");
     stage.says_in("secrets", "billing", DeviceState { pairing_code: Some(code), ..scan() }).await;
