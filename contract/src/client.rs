@@ -20,15 +20,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
+use crate::duration::Period;
 use crate::events::{DeviceEvent, SILENCE};
 use crate::inbox::InboxPage;
-use crate::messages::{Message, SendMessage};
+use crate::messages::{Batch, Message, SendBatch, SendMessage};
 use crate::problem::Problem;
 use crate::state::{ClaimDecision, DeviceState, PairRequest};
 use crate::token::TokenSigner;
 
 /// How long a call may take. A call that waits on purpose adds its own time.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call with a file may take: its body has tens of megabytes.
+const FILE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection may take to open: a pod that is gone must not hold a caller.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest answer that is read whole, in bytes.
@@ -119,6 +122,29 @@ impl DeviceClient {
         self.call(Method::POST, "/v1/messages", Some(message)).await
     }
 
+    /// `POST /v1/messages/batch`. With a key, the same batch is stored once, however often it is sent.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn send_batch(&self, batch: &SendBatch, key: Option<&str>) -> Result<Batch, ClientError> {
+        let mut request =
+            Request::post("/v1/messages/batch").header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(serde_json::to_vec(batch).map_err(unreadable)?.into());
+        self.answer(request.map_err(unreadable)?, FILE_TIMEOUT).await
+    }
+
+    /// `GET /v1/messages/{id}?wait=`: the message once it is sent or failed, or as it is when that time is over.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn settled(&self, id: &str, wait: Duration) -> Result<Message, ClientError> {
+        let request = Request::get(format!("/v1/messages/{id}?wait={}", Period::from(wait)));
+        self.answer(request.body(Body::empty()).map_err(unreadable)?, CALL_TIMEOUT + wait).await
+    }
+
     /// `GET /v1/messages/{id}`.
     ///
     /// # Errors
@@ -198,12 +224,19 @@ impl DeviceClient {
             }
             None => Body::empty(),
         };
-        let request = request.body(body).map_err(unreadable)?;
+        self.answer(request.body(body).map_err(unreadable)?, CALL_TIMEOUT).await
+    }
+
+    async fn answer<A: DeserializeOwned>(
+        &self,
+        request: Request<Body>,
+        limit: Duration,
+    ) -> Result<A, ClientError> {
         let answer = async {
             let response = accepted(self.forward(request).await?).await?;
             serde_json::from_slice(&whole(response).await?).map_err(unreadable)
         };
-        tokio::time::timeout(CALL_TIMEOUT, answer).await.map_err(|_| ClientError::Timeout(CALL_TIMEOUT))?
+        tokio::time::timeout(limit, answer).await.map_err(|_| ClientError::Timeout(limit))?
     }
 }
 

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use utoipa::ToSchema;
 
+use crate::duration::Period;
+
 /// The largest body of `POST /v1/messages`, in bytes: 25 MiB of media in base64 and room for the rest.
 pub const MAX_MESSAGE_BODY: usize = 36 * 1024 * 1024;
 /// The longest text or caption, in bytes (WhatsApp's own limit is 65,536 characters).
@@ -16,6 +18,10 @@ pub const MAX_TEXT: usize = 64 * 1024;
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// The most a caller can wait for a message to be sent (`?wait=`), in seconds.
 pub const MAX_WAIT_SECONDS: u64 = 60;
+/// The most messages of one [`SendBatch`].
+pub const MAX_BATCH: usize = 10;
+/// The longest [`SendBatch::gap`].
+pub const MAX_GAP: Period = Period::from_secs(60);
 
 /// A message to send.
 ///
@@ -29,6 +35,35 @@ pub struct SendMessage {
     /// What to send.
     #[serde(flatten)]
     pub content: Content,
+}
+
+/// Messages that belong together: all of them are stored or none, and they go out one after the other with nothing in between.
+///
+/// When one of them fails, those after it fail too (`EarlierFailed`): whoever sends the batch again sends nothing twice but what had
+/// already arrived.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SendBatch {
+    /// The messages, in the order in which they go out: [`MAX_BATCH`] at most.
+    pub messages: Vec<SendMessage>,
+    /// The time between two of them, instead of the device's `sending.interval`, which is kept before the first one: [`MAX_GAP`] at most.
+    #[serde(default = "default_gap")]
+    pub gap: Period,
+}
+
+/// The default of [`SendBatch::gap`].
+pub const DEFAULT_GAP: Period = Period::from_secs(1);
+
+fn default_gap() -> Period {
+    DEFAULT_GAP
+}
+
+/// The messages of a batch as they are stored, in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// The messages.
+    pub items: Vec<Message>,
 }
 
 /// What a message carries.
@@ -264,7 +299,7 @@ pub struct Message {
 #[serde(rename_all = "camelCase")]
 pub struct MessageError {
     /// A word a program can compare: `NotOnWhatsApp`, `RefusedByWhatsApp`, `NotSent`, `AccountChanged` (another account is linked
-    /// now than when it was stored), `Unreadable`.
+    /// now than when it was stored), `EarlierFailed` (one before it in its batch did), `Unreadable`.
     pub reason: String,
     /// The same for a person.
     pub message: String,

@@ -58,6 +58,12 @@ enum Outcome {
     Unlinked,
 }
 
+/// The last attempt.
+struct Last {
+    at: Instant,
+    batch: Option<String>,
+}
+
 /// What was tried with the message whose turn it is.
 #[derive(Default)]
 struct Attempts {
@@ -104,7 +110,7 @@ impl Sender {
 
     async fn send_all(&mut self) {
         let mut recipients = Recipients::default();
-        let mut last_sent = self.last_sent().await;
+        let mut last = self.last_sent().await.map(|at| Last { at, batch: None });
         let mut attempts = Attempts::default();
         let mut adopted: Weak<Client> = Weak::new();
         loop {
@@ -122,8 +128,14 @@ impl Sender {
                 }
                 adopted = Arc::downgrade(&client);
             }
-            if !self.pace(last_sent).await {
-                continue;
+            match self.pace(last.as_ref(), &account).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    self.store_failed(&error);
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
             }
             let due = match self.next(&account).await {
                 Ok(Some(due)) => due,
@@ -134,10 +146,10 @@ impl Sender {
                     continue;
                 }
             };
-            let id = due.id.clone();
+            let (id, batch) = (due.id.clone(), due.batch.clone());
             let started = Instant::now();
             let outcome = attempts.count(&id, self.attempt(&client, due, &mut recipients).await);
-            last_sent = Some(Instant::now());
+            last = Some(Last { at: Instant::now(), batch });
             metrics::histogram!("enlace_device_send_duration_seconds")
                 .record(started.elapsed().as_secs_f64());
             let pause = matches!(outcome, Outcome::Later(_));
@@ -189,15 +201,20 @@ impl Sender {
         self.link.wait_for(Option::is_some).await.ok()?.clone()
     }
 
-    /// Waits until the next message may go. False: the link or the configuration changed meanwhile.
-    async fn pace(&mut self, last_sent: Option<Instant>) -> bool {
+    /// Waits until the next message may go: within a batch that is its gap. False: the link or the configuration changed meanwhile.
+    async fn pace(&mut self, last: Option<&Last>, account: &CanonicalNumber) -> Result<bool, StoreError> {
         let interval = self.config.borrow_and_update().sending.interval.get();
-        let Some(due_at) = last_sent.map(|last| last + interval) else { return true };
-        tokio::select! {
-            () = tokio::time::sleep_until(due_at) => true,
+        let Some(Last { at, batch }) = last else { return Ok(true) };
+        // The rest of a batch was stored with its beginning, and is the oldest that waits: it cannot change while this waits.
+        let gap = match batch {
+            Some(batch) => self.store.gap_after(batch, account).await?,
+            None => None,
+        };
+        Ok(tokio::select! {
+            () = tokio::time::sleep_until(*at + gap.unwrap_or(interval)) => true,
             Ok(()) = self.config.changed() => false,
             _ = self.link.wait_for(Option::is_none) => false,
-        }
+        })
     }
 
     /// The next message; none when there was none: then something was stored, or the link ended, and it is worth looking again.
@@ -233,7 +250,7 @@ impl Sender {
     }
 
     async fn send(&self, client: &Arc<Client>, due: Due, recipients: &mut Recipients) -> Outcome {
-        let Due { id, to, jid, content } = due;
+        let Due { id, to, jid, content, batch: _ } = due;
         let jid = match recipients.resolve(client, &to, jid.as_deref()).await {
             Ok(Some(jid)) => jid,
             Ok(None) => {
@@ -269,7 +286,10 @@ impl Sender {
     async fn settle(&self, id: &str, outcome: Outcome) -> Result<(), StoreError> {
         let now = Timestamp::now();
         let (result, changed) = match outcome {
-            Outcome::Accepted => ("sent", self.store.advance(id, MessageState::Sent, now).await?),
+            Outcome::Accepted => {
+                let sent = self.store.advance(id, MessageState::Sent, now).await?;
+                ("sent", sent.into_iter().collect())
+            }
             Outcome::Failed(error) => {
                 tracing::warn!(
                     message_id = id,
@@ -281,12 +301,12 @@ impl Sender {
             }
             Outcome::Later(why) => {
                 tracing::warn!(message_id = id, why, "message {id} waits for another attempt");
-                ("retried", self.store.requeue(id, now).await?)
+                ("retried", self.store.requeue(id, now).await?.into_iter().collect::<Vec<_>>())
             }
-            Outcome::Unlinked => ("interrupted", self.store.requeue(id, now).await?),
+            Outcome::Unlinked => ("interrupted", self.store.requeue(id, now).await?.into_iter().collect()),
         };
         metrics::counter!("enlace_device_send_attempts_total", "result" => result).increment(1);
-        if let Some(message) = changed {
+        for message in changed {
             self.publish(message);
         }
         Ok(())

@@ -7,8 +7,8 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use enlace_contract::duration::Period;
 use enlace_contract::messages::{
-    Content, MAX_IDEMPOTENCY_KEY, MAX_TEXT, MAX_WAIT_SECONDS, Media, Message, MessagePage, MessageState,
-    SendMessage,
+    Batch, Content, MAX_BATCH, MAX_GAP, MAX_IDEMPOTENCY_KEY, MAX_TEXT, MAX_WAIT_SECONDS, Media, Message,
+    MessagePage, MessageState, SendBatch, SendMessage,
 };
 use enlace_contract::number::CanonicalNumber;
 use enlace_contract::problem::Problem;
@@ -58,50 +58,87 @@ pub(super) async fn send(
     let key = idempotency_key(&headers)?;
     let wait = patience(wait)?;
     check(&message)?;
-    if shared.state.borrow().reason == Some(Reason::DiskFull) {
-        metrics::counter!("enlace_device_requests_refused_total", "reason" => "DiskFull").increment(1);
-        let detail = "the device's volume is nearly full, so nothing more is accepted: make room, or give the device a larger volume";
-        return Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "DiskFull", detail).retry_after(60));
-    }
+    room(&shared)?;
     // Listen before storing: a message that is sent at once is not missed.
     let changes = shared.changes.subscribe();
     let linked = linked_number(&shared.state.borrow());
-    let stored = shared
-        .store
-        .enqueue(message, &message_id(), key, linked.as_ref(), Timestamp::now())
-        .await
-        .map_err(store_failed)?;
-    let message = match stored {
-        Stored::New(message) => {
-            metrics::counter!("enlace_device_messages_accepted_total").increment(1);
+    let stored = shared.store.enqueue(message, &message_id(), key, linked.as_ref(), Timestamp::now()).await;
+    let message = accept(&shared, stored.map_err(store_failed)?, std::slice::from_ref)?;
+    let message = match wait {
+        Some(wait) => settled(&shared, message, changes, wait).await,
+        None => message,
+    };
+    let location = HeaderValue::try_from(format!("/v1/messages/{}", message.id)).ok();
+    let mut response = (status(&[message.state]), Answer(message)).into_response();
+    if let Some(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// `POST /v1/messages/batch`: stores messages that belong together, all or none, and answers 202.
+pub(super) async fn send_batch(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    Json(SendBatch { messages, gap }): Json<SendBatch>,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(&headers)?;
+    if !(1..=MAX_BATCH).contains(&messages.len()) || gap > MAX_GAP {
+        let detail = format!("a batch has 1 to {MAX_BATCH} messages, and a gap of {MAX_GAP} at most");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidBatch", detail));
+    }
+    messages.iter().try_for_each(check)?;
+    room(&shared)?;
+    let linked = linked_number(&shared.state.borrow());
+    let messages = messages.into_iter().map(|message| (message_id(), message)).collect();
+    let stored =
+        shared.store.enqueue_batch(messages, gap.get(), key, linked.as_ref(), Timestamp::now()).await;
+    let items = accept(&shared, stored.map_err(store_failed)?, Vec::as_slice)?;
+    let states: Vec<_> = items.iter().map(|message| message.state).collect();
+    Ok((status(&states), Answer(Batch { items })).into_response())
+}
+
+/// 202 while something waits.
+fn status(states: &[MessageState]) -> StatusCode {
+    let waits = states.iter().any(|state| matches!(state, MessageState::Queued | MessageState::Sending));
+    if waits { StatusCode::ACCEPTED } else { StatusCode::OK }
+}
+
+/// Refuses what a full disk could not keep.
+fn room(shared: &Shared) -> Result<(), Problem> {
+    if shared.state.borrow().reason != Some(Reason::DiskFull) {
+        return Ok(());
+    }
+    metrics::counter!("enlace_device_requests_refused_total", "reason" => "DiskFull").increment(1);
+    let detail = "the device's volume is nearly full, so nothing more is accepted: make room, or give the device a larger volume";
+    Err(Problem::new(StatusCode::INSUFFICIENT_STORAGE, "DiskFull", detail).retry_after(60))
+}
+
+/// What was stored, now or before; what is new is told to the sender and to whoever watches.
+fn accept<T>(shared: &Shared, stored: Stored<T>, messages: impl Fn(&T) -> &[Message]) -> Result<T, Problem> {
+    match stored {
+        Stored::New(stored) => {
+            let new = messages(&stored);
+            let count = u64::try_from(new.len()).unwrap_or(u64::MAX);
+            metrics::counter!("enlace_device_messages_accepted_total").increment(count);
             shared.queued.notify_one();
-            let _ = shared.changes.send(message.clone());
-            message
+            for message in new {
+                let _ = shared.changes.send(message.clone());
+            }
+            Ok(stored)
         }
-        Stored::Repeated(message) => message,
+        Stored::Repeated(stored) => Ok(stored),
         Stored::KeyReused => {
             let detail = "this Idempotency-Key was used for another message: use a new key for a new message";
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "IdempotencyKeyReused", detail));
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "IdempotencyKeyReused", detail))
         }
         Stored::Full => {
             metrics::counter!("enlace_device_requests_refused_total", "reason" => "OutboxFull").increment(1);
             let detail =
                 format!("{} messages wait already; try again later", crate::store::outbox::MAX_WAITING);
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "OutboxFull", detail).retry_after(60));
+            Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "OutboxFull", detail).retry_after(60))
         }
-    };
-    let message = match wait {
-        Some(wait) => settled(&shared, message, changes, wait).await,
-        None => message,
-    };
-    let waiting = matches!(message.state, MessageState::Queued | MessageState::Sending);
-    let status = if waiting { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let location = HeaderValue::try_from(format!("/v1/messages/{}", message.id)).ok();
-    let mut response = (status, Answer(message)).into_response();
-    if let Some(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
     }
-    Ok(response)
 }
 
 /// `GET /v1/messages`.
@@ -113,15 +150,23 @@ pub(super) async fn list(
     Ok(Answer(shared.store.messages(after, limit, state).await.map_err(store_failed)?))
 }
 
-/// `GET /v1/messages/{id}`.
+/// `GET /v1/messages/{id}`: as it is, or with `wait` once it is sent or failed.
 pub(super) async fn one(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    Query(Wait { wait }): Query<Wait>,
 ) -> Result<Answer<Message>, Problem> {
+    let wait = patience(wait)?;
+    // Listen before looking: what happens in between is not missed.
+    let changes = shared.changes.subscribe();
     let message = shared.store.message(&id).await.map_err(store_failed)?;
-    message.map(Answer).ok_or_else(|| {
+    let message = message.ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "UnknownMessage", "this device has no such message")
-    })
+    })?;
+    Ok(Answer(match wait {
+        Some(wait) => settled(&shared, message, changes, wait).await,
+        None => message,
+    }))
 }
 
 /// The size of a page.

@@ -68,6 +68,10 @@ pub(crate) fn router(shared: Shared) -> Router {
             "/v1/messages",
             get(messages::list).post(messages::send).layer(DefaultBodyLimit::max(MAX_MESSAGE_BODY)),
         )
+        .route(
+            "/v1/messages/batch",
+            post(messages::send_batch).layer(DefaultBodyLimit::max(MAX_MESSAGE_BODY)),
+        )
         .route("/v1/messages/{id}", get(messages::one))
         .route("/v1/inbox", get(inbox::list))
         .route("/v1/inbox/{sequence}/media", get(inbox::media))

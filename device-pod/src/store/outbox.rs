@@ -2,6 +2,10 @@
 //!
 //! A message is stored with the id it will have at WhatsApp, so that a retry after a crash is the same message to the receiver; and with
 //! the number as which it goes out, so that it never comes from another one that links later.
+//!
+//! A batch is stored in one transaction, so that its messages have consecutive places. When one of them fails, so do those after it.
+
+use std::time::Duration;
 
 use enlace_contract::messages::{
     Base64, Content, Media, Message, MessageError, MessagePage, MessageState, SendMessage,
@@ -10,7 +14,7 @@ use enlace_contract::number::CanonicalNumber;
 use enlace_contract::paging;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{FromRow as _, Row as _};
 
 use super::{Store, StoreError, time};
@@ -29,17 +33,28 @@ pub const MAX_WAITING_BYTES: i64 = 1 << 30;
 /// How long a finished message, and with it its idempotency key, is kept.
 pub const RETENTION: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
-/// What became of a message that was to be stored.
+/// What became of a message, or of a batch, that was to be stored.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Stored {
+pub enum Stored<T> {
     /// It is on disk.
-    New(Message),
-    /// The same message was stored under this key before.
-    Repeated(Message),
-    /// Another message was stored under this key before.
+    New(T),
+    /// The same was stored under this key before.
+    Repeated(T),
+    /// Something else was stored under this key before.
     KeyReused,
     /// Too many messages wait already.
     Full,
+}
+
+impl<T> Stored<T> {
+    fn try_map<U>(self, map: impl FnOnce(T) -> Result<U, StoreError>) -> Result<Stored<U>, StoreError> {
+        Ok(match self {
+            Self::New(stored) => Stored::New(map(stored)?),
+            Self::Repeated(stored) => Stored::Repeated(map(stored)?),
+            Self::KeyReused => Stored::KeyReused,
+            Self::Full => Stored::Full,
+        })
+    }
 }
 
 /// A message whose turn has come, with its content.
@@ -51,8 +66,30 @@ pub struct Due {
     pub to: String,
     /// The JID that was found for it before.
     pub jid: Option<String>,
+    /// The batch that it belongs to.
+    pub batch: Option<String>,
     /// What to send.
     pub content: Content,
+}
+
+/// A message as it is stored.
+struct Entry {
+    id: String,
+    recipient: String,
+    kind: &'static str,
+    content: String,
+    media: Option<Vec<u8>>,
+    fingerprint: Vec<u8>,
+}
+
+impl Entry {
+    fn new((id, message): (String, SendMessage)) -> Result<Self, StoreError> {
+        let SendMessage { to: recipient, content } = message;
+        let kind = content.kind();
+        let (content, media) = split(content)?;
+        let fingerprint = fingerprint(&recipient, &content, media.as_deref());
+        Ok(Self { id, recipient, kind, content, media, fingerprint })
+    }
 }
 
 impl Store {
@@ -68,55 +105,87 @@ impl Store {
         key: Option<&str>,
         linked: Option<&CanonicalNumber>,
         now: Timestamp,
-    ) -> Result<Stored, StoreError> {
-        let kind = message.content.kind();
-        let (content, media) = split(message.content)?;
-        let fingerprint = fingerprint(&message.to, &content, media.as_deref());
+    ) -> Result<Stored<Message>, StoreError> {
+        let stored = self.enqueue_all(vec![(id.to_owned(), message)], None, key, linked, now).await?;
+        stored.try_map(|mut messages| {
+            messages.pop().ok_or_else(|| StoreError::Corrupt("nothing was stored".to_owned()))
+        })
+    }
+
+    /// Stores messages that belong together, each under its id, all or none: they go out one after the other with `gap` in between. The
+    /// key is that of all of them.
+    ///
+    /// # Errors
+    /// When the database fails: then nothing is stored.
+    pub async fn enqueue_batch(
+        &self,
+        messages: Vec<(String, SendMessage)>,
+        gap: Duration,
+        key: Option<&str>,
+        linked: Option<&CanonicalNumber>,
+        now: Timestamp,
+    ) -> Result<Stored<Vec<Message>>, StoreError> {
+        self.enqueue_all(messages, Some(gap), key, linked, now).await
+    }
+
+    async fn enqueue_all(
+        &self,
+        messages: Vec<(String, SendMessage)>,
+        gap: Option<Duration>,
+        key: Option<&str>,
+        linked: Option<&CanonicalNumber>,
+        now: Timestamp,
+    ) -> Result<Stored<Vec<Message>>, StoreError> {
+        let entries = messages.into_iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
+        let gap = gap.map(|gap| i64::try_from(gap.as_millis()).unwrap_or(i64::MAX));
+        let fingerprint = match (gap, entries.as_slice()) {
+            (None, [entry]) => entry.fingerprint.clone(),
+            _ => fingerprint_of_all(&entries, gap),
+        };
+        let batch = gap.and_then(|_| entries.first()).map(|entry| entry.id.clone());
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        if let Some(key) = key {
-            let row = sqlx::query(concat!(
-                "SELECT fingerprint, ",
-                columns!(),
-                " FROM outbox WHERE idempotency_key = ?"
-            ))
-            .bind(key)
-            .fetch_optional(&mut *transaction)
-            .await?;
-            if let Some(row) = row {
-                let same = row.try_get::<Vec<u8>, _>("fingerprint")? == fingerprint;
-                return Ok(if same { Stored::Repeated(message_of(&row)?) } else { Stored::KeyReused });
-            }
+        if let Some(key) = key
+            && let Some(found) = repeated(&mut transaction, key, &fingerprint).await?
+        {
+            return Ok(found);
         }
         let (waiting, bytes): (i64, i64) = sqlx::query_as(
             "SELECT count(*), coalesce(sum(length(media)), 0) FROM outbox WHERE state IN ('queued', 'sending')",
         )
         .fetch_one(&mut *transaction)
         .await?;
-        if waiting >= MAX_WAITING || bytes >= MAX_WAITING_BYTES {
+        let more = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        if waiting.saturating_add(more) > MAX_WAITING || bytes >= MAX_WAITING_BYTES {
             return Ok(Stored::Full);
         }
-        let row = sqlx::query(concat!(
-            "INSERT INTO outbox
-             (id, idempotency_key, fingerprint, recipient, kind, content, media, state, created_at, updated_at, account)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8,
-                     coalesce(?9, (SELECT json_extract(value, '$') FROM memory WHERE name = 'outbox-account')))
-             RETURNING ",
-            columns!()
-        ))
-        .bind(id)
-        .bind(key)
-        .bind(fingerprint)
-        .bind(&message.to)
-        .bind(kind)
-        .bind(content)
-        .bind(media)
-        .bind(now.as_millisecond())
-        .bind(linked.map(CanonicalNumber::as_str))
-        .fetch_one(&mut *transaction)
-        .await?;
-        let message = message_of(&row)?;
+        let mut stored = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let first = stored.is_empty();
+            let row = sqlx::query(concat!(
+                "INSERT INTO outbox
+                 (id, idempotency_key, fingerprint, recipient, kind, content, media, state, created_at, updated_at, account, batch, gap)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8,
+                         coalesce(?9, (SELECT json_extract(value, '$') FROM memory WHERE name = 'outbox-account')), ?10, ?11)
+                 RETURNING ",
+                columns!()
+            ))
+            .bind(entry.id)
+            .bind(key.filter(|_| first))
+            .bind(if first { fingerprint.clone() } else { entry.fingerprint })
+            .bind(entry.recipient)
+            .bind(entry.kind)
+            .bind(entry.content)
+            .bind(entry.media)
+            .bind(now.as_millisecond())
+            .bind(linked.map(CanonicalNumber::as_str))
+            .bind(batch.as_deref())
+            .bind(gap.filter(|_| !first))
+            .fetch_one(&mut *transaction)
+            .await?;
+            stored.push(message_of(&row)?);
+        }
         transaction.commit().await?;
-        Ok(Stored::New(message))
+        Ok(Stored::New(stored))
     }
 
     /// An account may send from now on: what waits for no account is its own, what waits for another one fails. Those that failed.
@@ -170,7 +239,7 @@ impl Store {
                  WHEN sent_at IS NOT NULL THEN sent_at
                  WHEN state = 'sending' THEN updated_at
                  WHEN state = 'queued' AND updated_at > created_at THEN updated_at
-                 WHEN state = 'failed' AND error_reason NOT IN ('AccountChanged', 'Unreadable') THEN updated_at
+                 WHEN state = 'failed' AND error_reason NOT IN ('AccountChanged', 'EarlierFailed', 'Unreadable') THEN updated_at
              END) FROM outbox WHERE updated_at > ?",
         )
         .bind(since.as_millisecond())
@@ -208,6 +277,7 @@ impl Store {
                         id: row.try_get("id")?,
                         to: row.try_get("recipient")?,
                         jid: row.try_get("jid")?,
+                        batch: row.try_get("batch")?,
                         content,
                     };
                     return Ok(Some((due, message)));
@@ -226,6 +296,26 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// What the next message of an account waits after one of a batch, when it belongs to the same batch; none when it is of another or
+    /// begins one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn gap_after(
+        &self,
+        batch: &str,
+        account: &CanonicalNumber,
+    ) -> Result<Option<Duration>, StoreError> {
+        let next: Option<(Option<String>, Option<i64>)> = sqlx::query_as(
+            "SELECT batch, gap FROM outbox WHERE state IN ('queued', 'sending') AND account = ? ORDER BY sequence LIMIT 1",
+        )
+        .bind(account.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
+        let gap = next.filter(|(of, _)| of.as_deref() == Some(batch)).and_then(|(_, gap)| gap);
+        Ok(gap.map(|gap| Duration::from_millis(gap.unsigned_abs())))
     }
 
     /// Keeps the JID that was found for a message, so that a retry goes to the same one.
@@ -285,7 +375,7 @@ impl Store {
         row.as_ref().map(message_of).transpose()
     }
 
-    /// A message will not be sent.
+    /// A message will not be sent, and neither will those after it in its batch. All that failed by this.
     ///
     /// # Errors
     /// When the database fails.
@@ -294,19 +384,36 @@ impl Store {
         id: &str,
         error: &MessageError,
         now: Timestamp,
-    ) -> Result<Option<Message>, StoreError> {
-        let row = sqlx::query(concat!(
-            "UPDATE outbox SET state = 'failed', error_reason = ?2, error_message = ?3, content = NULL, media = NULL, updated_at = ?4
-             WHERE id = ?1 AND state IN ('queued', 'sending') RETURNING ",
-            columns!()
-        ))
-        .bind(id)
-        .bind(&error.reason)
-        .bind(&error.message)
-        .bind(now.as_millisecond())
-        .fetch_optional(&self.pool)
-        .await?;
-        row.as_ref().map(message_of).transpose()
+    ) -> Result<Vec<Message>, StoreError> {
+        let after = earlier_failed();
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut failed = Vec::new();
+        for (which, error) in [
+            ("id = ?1", error),
+            (
+                "batch = (SELECT batch FROM outbox WHERE id = ?1) AND sequence > (SELECT sequence FROM outbox WHERE id = ?1)",
+                &after,
+            ),
+        ] {
+            if which != "id = ?1" && failed.is_empty() {
+                break;
+            }
+            let sql = format!(
+                "UPDATE outbox SET state = 'failed', error_reason = ?2, error_message = ?3, content = NULL, media = NULL, updated_at = ?4
+                 WHERE {which} AND state IN ('queued', 'sending') RETURNING {}",
+                columns!()
+            );
+            let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(id)
+                .bind(&error.reason)
+                .bind(&error.message)
+                .bind(now.as_millisecond())
+                .fetch_all(&mut *transaction)
+                .await?;
+            failed.extend(rows.iter().map(message_of).collect::<Result<Vec<_>, _>>()?);
+        }
+        transaction.commit().await?;
+        Ok(failed)
     }
 
     /// The message of an id.
@@ -346,17 +453,20 @@ impl Store {
         Ok(MessagePage { items, next })
     }
 
-    /// Removes finished messages that are older than [`RETENTION`].
+    /// Removes finished messages that are older than [`RETENTION`]; those of a batch when all of it is finished.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn prune_outbox(&self, now: Timestamp) -> Result<u64, StoreError> {
         let before = now.saturating_sub(RETENTION).unwrap_or(Timestamp::MIN).as_millisecond();
         let done =
-            sqlx::query("DELETE FROM outbox WHERE state NOT IN ('queued', 'sending') AND updated_at < ?")
-                .bind(before)
-                .execute(&self.pool)
-                .await?;
+            sqlx::query(
+                "DELETE FROM outbox WHERE state NOT IN ('queued', 'sending') AND updated_at < ? AND (batch IS NULL
+                 OR batch NOT IN (SELECT batch FROM outbox WHERE batch IS NOT NULL AND state IN ('queued', 'sending')))",
+            )
+            .bind(before)
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected())
     }
 }
@@ -367,6 +477,40 @@ fn account_changed() -> MessageError {
         message: "this message was stored for another account than the one that is linked now: store it again if it shall go out from this one"
             .into(),
     }
+}
+
+fn earlier_failed() -> MessageError {
+    MessageError {
+        reason: "EarlierFailed".into(),
+        message: "a message before this one in its batch failed".into(),
+    }
+}
+
+/// What was stored under a key before, when something was.
+async fn repeated(
+    connection: &mut SqliteConnection,
+    key: &str,
+    fingerprint: &[u8],
+) -> Result<Option<Stored<Vec<Message>>>, StoreError> {
+    let row = sqlx::query("SELECT fingerprint, sequence, batch FROM outbox WHERE idempotency_key = ?")
+        .bind(key)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    if row.try_get::<Vec<u8>, _>("fingerprint")? != fingerprint {
+        return Ok(Some(Stored::KeyReused));
+    }
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM outbox WHERE sequence = ? OR batch = ? ORDER BY sequence"
+    ))
+    .bind(row.try_get::<i64, _>("sequence")?)
+    .bind(row.try_get::<Option<String>, _>("batch")?)
+    .fetch_all(connection)
+    .await?;
+    let messages = rows.iter().map(message_of).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(Stored::Repeated(messages)))
 }
 
 /// The content as JSON without its file, and the file.
@@ -400,6 +544,16 @@ fn fingerprint(to: &str, content: &str, media: Option<&[u8]>) -> Vec<u8> {
     for part in [to.as_bytes(), content.as_bytes(), media.unwrap_or_default()] {
         hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(part);
+    }
+    hash.finalize().to_vec()
+}
+
+fn fingerprint_of_all(entries: &[Entry], gap: Option<i64>) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    hash.update(b"batch");
+    hash.update(gap.unwrap_or_default().to_be_bytes());
+    for entry in entries {
+        hash.update(&entry.fingerprint);
     }
     hash.finalize().to_vec()
 }

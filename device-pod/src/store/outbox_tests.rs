@@ -78,7 +78,7 @@ async fn a_message_never_goes_backwards_and_its_content_is_gone_once_sent() {
     assert_eq!(store.advance("A", MessageState::Read, now).await.unwrap().unwrap().state, MessageState::Read);
     assert!(store.advance("A", MessageState::Delivered, now).await.unwrap().is_none());
     let error = MessageError { reason: "NotSent".into(), message: String::new() };
-    assert!(store.fail("A", &error, now).await.unwrap().is_none());
+    assert!(store.fail("A", &error, now).await.unwrap().is_empty());
     let left: i64 =
         sqlx::query_scalar("SELECT count(*) FROM outbox WHERE content IS NOT NULL OR media IS NOT NULL")
             .fetch_one(&store.pool)
@@ -255,4 +255,84 @@ async fn the_last_attempt_is_known_after_a_restart() {
     store.adopt_outbox(&number(SECOND), at(45)).await.unwrap();
     assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(40)), "what was never tried does not count");
     assert_eq!(store.last_attempt(at(40)).await.unwrap(), None);
+}
+
+async fn batch(
+    store: &Store,
+    texts: &[&str],
+    key: Option<&str>,
+    now: Timestamp,
+) -> Result<Stored<Vec<Message>>, StoreError> {
+    let messages = texts.iter().map(|word| (format!("ID-{word}"), text(word))).collect();
+    store.enqueue_batch(messages, Duration::from_millis(700), key, Some(&number(FIRST)), now).await
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_whole_in_order_and_once_for_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory).await;
+    let now = Timestamp::now();
+    let Stored::New(first) = batch(&store, &["xml", "pdf"], Some("key"), now).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(first.iter().map(|message| message.id.as_str()).collect::<Vec<_>>(), ["ID-xml", "ID-pdf"]);
+    assert_eq!(first[1].sequence, first[0].sequence + 1);
+    assert_eq!(
+        batch(&store, &["xml", "pdf"], Some("key"), now).await.unwrap(),
+        Stored::Repeated(first.clone())
+    );
+    assert_eq!(batch(&store, &["xml"], Some("key"), now).await.unwrap(), Stored::KeyReused);
+    let single = store.enqueue(text("xml"), "X", Some("key"), Some(&number(FIRST)), now).await.unwrap();
+    assert_eq!(single, Stored::KeyReused);
+    // An id that is taken: nothing of the batch is there.
+    assert!(batch(&store, &["new", "pdf"], None, now).await.is_err());
+    assert_eq!(store.messages(0, 10, None).await.unwrap().items, first);
+}
+
+#[tokio::test]
+async fn only_what_follows_in_the_same_batch_waits_for_its_gap() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory).await;
+    let (now, account) = (Timestamp::now(), number(FIRST));
+    batch(&store, &["a", "b"], None, now).await.unwrap();
+    batch(&store, &["c"], None, now).await.unwrap();
+    assert_eq!(store.gap_after("ID-a", &account).await.unwrap(), None, "the first one has none");
+    let (due, _) = store.next_due(&account, now).await.unwrap().unwrap();
+    assert_eq!((due.id.as_str(), due.batch.as_deref()), ("ID-a", Some("ID-a")));
+    store.advance("ID-a", MessageState::Sent, now).await.unwrap().unwrap();
+    assert_eq!(store.gap_after("ID-a", &account).await.unwrap(), Some(Duration::from_millis(700)));
+    store.advance("ID-b", MessageState::Sent, now).await.unwrap().unwrap();
+    assert_eq!(store.gap_after("ID-a", &account).await.unwrap(), None, "another batch begins");
+}
+
+#[tokio::test]
+async fn what_follows_a_failure_in_its_batch_fails_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory).await;
+    let now = Timestamp::now();
+    batch(&store, &["a", "b", "c"], None, now).await.unwrap();
+    batch(&store, &["d"], None, now).await.unwrap();
+    store.advance("ID-a", MessageState::Sent, now).await.unwrap().unwrap();
+    let refused = MessageError { reason: "RefusedByWhatsApp".into(), message: String::new() };
+    let failed = store.fail("ID-b", &refused, now).await.unwrap();
+    let reasons: Vec<_> = failed
+        .iter()
+        .map(|message| (message.id.as_str(), message.error.as_ref().unwrap().reason.as_str()))
+        .collect();
+    assert_eq!(reasons, [("ID-b", "RefusedByWhatsApp"), ("ID-c", "EarlierFailed")]);
+    assert_eq!(store.message("ID-a").await.unwrap().unwrap().state, MessageState::Sent);
+    assert_eq!(store.message("ID-d").await.unwrap().unwrap().state, MessageState::Queued);
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_batch_is_kept_while_the_rest_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory).await;
+    let long_ago = Timestamp::from_second(1_000_000).unwrap();
+    batch(&store, &["a", "b"], Some("key"), long_ago).await.unwrap();
+    store.advance("ID-a", MessageState::Sent, long_ago).await.unwrap().unwrap();
+    assert_eq!(store.prune_outbox(Timestamp::now()).await.unwrap(), 0);
+    assert!(matches!(batch(&store, &["a", "b"], Some("key"), long_ago).await.unwrap(), Stored::Repeated(_)));
+    store.advance("ID-b", MessageState::Sent, long_ago).await.unwrap().unwrap();
+    assert_eq!(store.prune_outbox(Timestamp::now()).await.unwrap(), 2);
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use enlace_contract::client::ClientError;
-use enlace_contract::messages::{Base64, Content, Media, MessageState, SendMessage};
+use enlace_contract::messages::{Base64, Content, Media, MessageState, SendBatch, SendMessage};
 use enlace_contract::number::PhoneNumber;
 use enlace_contract::state::{ClaimDecision, PairRequest, Phase};
 use serde_json::json;
@@ -218,5 +218,72 @@ async fn a_message_goes_out_from_the_account_it_was_stored_for_or_from_none() {
     let texts: Vec<_> =
         world.other().inbox().await.unwrap().into_iter().filter_map(|message| message.text).collect();
     assert_eq!(texts, ["stored before any link", "of the second account"]);
+    world.end(device).await;
+}
+
+#[tokio::test]
+async fn a_batch_goes_out_in_order_with_its_gap_and_the_next_message_keeps_the_pace() {
+    let world = World::new().await;
+    let paced = config(json!({ "phoneNumber": NUMBER, "sending": { "interval": "3s" } }));
+    let (device, _) = world.linked(paced).await;
+    let document = |name: &str| SendMessage {
+        to: OTHER.into(),
+        content: Content::Document { media: media(b"<a/>", name), caption: Some("factura".into()) },
+    };
+    let gap = std::time::Duration::from_millis(300);
+    let batch = SendBatch { messages: vec![document("a.xml"), document("a.pdf")], gap: gap.into() };
+    let stored = device.client.send_batch(&batch, Some("F001-1")).await.unwrap().items;
+    let repeated = device.client.send_batch(&batch, Some("F001-1")).await.unwrap().items;
+    assert_eq!(
+        stored.iter().map(|message| &message.id).collect::<Vec<_>>(),
+        repeated.iter().map(|message| &message.id).collect::<Vec<_>>()
+    );
+    let after = device.send_text(OTHER, "luego").await;
+    let mut sent = Vec::new();
+    for id in [&stored[0].id, &stored[1].id, &after.id] {
+        let message = device.client.settled(id, PATIENCE).await.unwrap();
+        sent.push(message.sent_at.unwrap_or_else(|| panic!("{message:?}")));
+    }
+    let between = |a: usize, b: usize| Duration::try_from(sent[b].duration_since(sent[a])).unwrap();
+    assert!(between(0, 1) >= gap && between(0, 1) < Duration::from_secs(3), "{sent:?}");
+    assert!(between(1, 2) >= Duration::from_millis(2900), "{sent:?}");
+    let names: Vec<_> =
+        world.other().inbox().await.unwrap().into_iter().filter_map(|message| message.file_name).collect();
+    assert_eq!(names, ["a.xml", "a.pdf"]);
+    world.end(device).await;
+}
+
+#[tokio::test]
+async fn when_the_first_of_a_batch_is_refused_the_second_is_not_sent() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    world.control().server().refuse_messages(NUMBER, 479, 1).await.unwrap();
+    let batch =
+        SendBatch { messages: vec![text(OTHER, "xml"), text(OTHER, "pdf")], gap: Duration::ZERO.into() };
+    let stored = device.client.send_batch(&batch, None).await.unwrap().items;
+    let second = device.client.settled(&stored[1].id, PATIENCE).await.unwrap();
+    assert_eq!(
+        (second.state, second.error.unwrap().reason.as_str()),
+        (MessageState::Failed, "EarlierFailed")
+    );
+    let next = device.send_text(OTHER, "otro").await;
+    device.until_message(&next.id, MessageState::Sent).await;
+    let shown: Vec<_> = world.other().inbox().await.unwrap().into_iter().map(|message| message.id).collect();
+    assert_eq!(shown, [next.id]);
+    world.end(device).await;
+}
+
+#[tokio::test]
+async fn a_batch_with_one_wrong_message_stores_none() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    for messages in [vec![text(OTHER, "a"), text("nobody", "b")], vec![], vec![text(OTHER, "a"); 11]] {
+        let batch = SendBatch { messages, gap: Duration::ZERO.into() };
+        let refused = device.client.send_batch(&batch, None).await.unwrap_err();
+        let ClientError::Refused(problem) = refused else { panic!("{refused}") };
+        assert_eq!(problem.status, 422, "{problem:?}");
+    }
+    let next = device.send_text(OTHER, "only this").await;
+    assert_eq!(next.sequence, 1);
     world.end(device).await;
 }
