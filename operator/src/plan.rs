@@ -9,6 +9,7 @@ use enlace_contract::number::CanonicalNumber;
 use enlace_contract::state::{ClaimDecision, ClaimState, DeviceState, Phase};
 use enlace_crds::names;
 use enlace_crds::resource::DeletionPolicy;
+use enlace_crds::rules::conditions::PAIRED;
 use enlace_crds::rules::pairing::{self, Window};
 use enlace_crds::rules::{ClaimOutcome, Observation, Observed};
 use jiff::{SignedDuration, Timestamp};
@@ -460,7 +461,9 @@ pub fn departure(validated: &Validated, logged_out: bool, tried: bool, now: Time
     }
     let state = if let Heard::State(state) = &seen.heard { Some(state.as_ref()) } else { None };
     let no_session = state.is_some_and(|state| !state.paired && state.phase != Phase::Starting);
-    let never_linked = state.is_none() && !pairing::ever_linked(&seen.previous, None);
+    // Of a device that is not heard, what was known last counts.
+    let unlinked = seen.previous.condition(PAIRED).is_some_and(|paired| paired.status == "False");
+    let never_linked = state.is_none() && (unlinked || !pairing::ever_linked(&seen.previous, None));
     let keeps = seen.device.spec.deletion_policy == DeletionPolicy::KeepSession;
     if logged_out || keeps || no_session || never_linked {
         return Departure::Leave(None);

@@ -148,13 +148,11 @@ async fn lead(options: &Options, client: Client, caches: Arc<Caches>, triggers: 
         triggers.stream(),
         Config::default().concurrency(concurrency),
     );
-    let looks = looks.for_each(async |look| match look {
-        // It is gone: nothing of it is to be remembered.
-        Err(ControllerError::ObjectNotFound(gone)) => {
+    let looks = looks.for_each(async |look| {
+        // It is gone: nothing of it is to be remembered. Other errors are logged where they happen.
+        if let Err(ControllerError::ObjectNotFound(gone)) = look {
             context.forget(&device_ref(gone.namespace.as_deref().unwrap_or_default(), &gone.name));
         }
-        // Logged where it happened.
-        Ok(_) | Err(_) => {}
     });
     tokio::select! {
         () = looks => {}

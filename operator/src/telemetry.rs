@@ -28,10 +28,19 @@ fn directives(wanted: Option<&str>) -> String {
     format!("warn,{}", wanted.join(","))
 }
 
-/// An error with all that led to it, in one line.
+/// An error with all that led to it, in one line, without the numbers that the names of claims have.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    without_numbers(&causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+}
+
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split("number-");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let rest = part.trim_start_matches(|character: char| character.is_ascii_digit());
+        format!("{text}number-{}{rest}", if rest.len() == part.len() { "" } else { "…" })
+    })
 }
 
 /// Begins to count.
@@ -70,6 +79,12 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_claim_shows_no_number_in_a_log() {
+        let text = r#"leases "number-525550000001" is forbidden; number-claim"#;
+        assert_eq!(without_numbers(text), r#"leases "number-…" is forbidden; number-claim"#);
+    }
 
     #[test]
     fn a_level_for_all_is_one_for_our_own_crates() {

@@ -119,8 +119,11 @@ mod tests {
     use kube::client::Body;
     use serde_json::Value;
 
+    /// What was patched, by path.
+    type Patches = Arc<Mutex<Vec<(String, Value)>>>;
+
     /// An API server with these devices, which refuses the first `conflicts` patches; and what was patched.
-    fn server(devices: Vec<Value>, conflicts: usize) -> (Client, Arc<Mutex<Vec<(String, Value)>>>) {
+    fn server(devices: Vec<Value>, conflicts: usize) -> (Client, Patches) {
         let devices = Arc::new(Mutex::new(devices));
         let patches = Arc::new(Mutex::new(Vec::new()));
         let written = Arc::clone(&patches);

@@ -152,8 +152,8 @@ fn container(device: &WhatsAppDevice, defaults: &DeviceDefaults, adopt: bool) ->
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
             ..SecurityContext::default()
         }),
-        // A slow disk may take its time at the start; after that, silence of a minute is death.
-        startup_probe: Some(probe("/livez", 2, 60)),
+        // A slow disk may take its time at the start, and is not waited for longer than it takes; after that, silence of a minute is death.
+        startup_probe: Some(probe("/readyz", 1, 120)),
         liveness_probe: Some(probe("/livez", 20, 3)),
         readiness_probe: Some(probe("/readyz", 5, 3)),
         volume_mounts: Some(vec![

@@ -30,8 +30,15 @@ struct State {
     objects: BTreeMap<Key, Value>,
     version: u64,
     calls: Vec<Call>,
-    watches: Vec<(String, Option<String>, Vec<(String, String)>, mpsc::UnboundedSender<Value>)>,
+    watches: Vec<Watch>,
     failures: VecDeque<(&'static str, &'static str, u16)>,
+}
+
+struct Watch {
+    resource: String,
+    namespace: Option<String>,
+    selector: Vec<(String, String)>,
+    sender: mpsc::UnboundedSender<Value>,
 }
 
 /// Resource, namespace, name.
@@ -280,7 +287,12 @@ impl State {
 
     fn watch(&mut self, target: &Target, selector: &[(String, String)]) -> Response<Answer> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.watches.push((target.resource.clone(), target.namespace.clone(), selector.to_vec(), sender));
+        self.watches.push(Watch {
+            resource: target.resource.clone(),
+            namespace: target.namespace.clone(),
+            selector: selector.to_vec(),
+            sender,
+        });
         let lines = futures::stream::unfold(receiver, async |mut receiver| {
             let event: Value = receiver.recv().await?;
             Some((Ok::<_, std::convert::Infallible>(format!("{event}\n")), receiver))
@@ -289,11 +301,11 @@ impl State {
     }
 
     fn tell(&mut self, (resource, namespace, _): &Key, event: &str, object: &Value) {
-        self.watches.retain(|(of, within, selector, sender)| {
-            let concerns = of == resource
-                && within.as_ref().is_none_or(|within| within == namespace)
-                && selected(object, selector);
-            !concerns || sender.send(json!({ "type": event, "object": object })).is_ok()
+        self.watches.retain(|watch| {
+            let concerns = watch.resource == *resource
+                && watch.namespace.as_ref().is_none_or(|within| within == namespace)
+                && selected(object, &watch.selector);
+            !concerns || watch.sender.send(json!({ "type": event, "object": object })).is_ok()
         });
     }
 }
