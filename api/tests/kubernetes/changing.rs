@@ -99,6 +99,12 @@ async fn a_device_of_a_manifest_is_changed_there_and_can_be_paired_here() {
     // An older request changes nothing.
     fixture.directory.request_pairing(&a, Timestamp::UNIX_EPOCH).await.unwrap();
     assert_eq!(annotations(&fixture), json!({ "enlace.dev/pair-requested": "2026-01-02T03:04:05Z" }));
+    // One of a far future is a slip, which must not stand in the way.
+    let slip =
+        json!({ "metadata": { "annotations": { "enlace.dev/pair-requested": "2062-01-02T03:04:05Z" } } });
+    fixture.cluster.change("whatsappdevices", "shop", "a", &slip);
+    fixture.directory.request_pairing(&a, at).await.unwrap();
+    assert_eq!(annotations(&fixture), json!({ "enlace.dev/pair-requested": "2026-01-02T03:04:05Z" }));
 }
 
 #[tokio::test]

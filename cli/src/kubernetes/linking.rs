@@ -6,7 +6,6 @@ use anyhow::bail;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::state::{Phase, Reason};
 use enlace_crds::rules::conditions::{ACCEPTED, CONNECTED};
-use enlace_crds::rules::pairing;
 use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, names};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
@@ -175,17 +174,15 @@ impl Requests {
     }
 }
 
-/// The time of a new request: it counts only when it is later than those before, and this machine's clock may be behind.
+/// The time of a new request: it counts only when it is later than the one that was heeded, and this machine's clock may be behind. What is
+/// annotated and was never heeded may be any text.
 fn newer_than(device: &WhatsAppDevice, now: Timestamp) -> Timestamp {
-    let observed = device.status.as_ref().and_then(|status| status.observed_pair_request);
-    let before = pairing::requested(device).max(observed);
-    let second = SignedDuration::from_secs(1);
     // Whole seconds survive every way of writing a time.
-    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    match before {
-        Some(before) if before >= now => {
-            let next = before.checked_add(second).unwrap_or(before);
-            Timestamp::from_second(next.as_second()).unwrap_or(next)
+    let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
+    let now = whole(now);
+    match device.status.as_ref().and_then(|status| status.observed_pair_request) {
+        Some(heeded) if heeded >= now => {
+            whole(heeded.checked_add(SignedDuration::from_secs(1)).unwrap_or(heeded))
         }
         _ => now,
     }

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use enlace_contract::name::DeviceKey;
+use enlace_crds::rules::pairing;
 use enlace_crds::{WhatsAppDevice, manifest, names};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ use crate::directory::{Device, DirectoryError, Managed};
 
 /// How often a write is tried that others come before: the operator writes a status for each code that is shown.
 const ATTEMPTS: usize = 5;
+/// How far in the future a request to pair may be and still be meant: clocks differ. One beyond that is a slip, and heeded by no device.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// How long a call to the API server may take, with the client's own retries.
 const CALL: Duration = Duration::from_secs(10);
 
@@ -51,8 +54,8 @@ impl KubernetesDirectory {
         at: Timestamp,
     ) -> Result<Device, DirectoryError> {
         self.write(key, |before| {
-            let newer =
-                enlace_crds::rules::pairing::requested(&before.resource).is_some_and(|known| known >= at);
+            let (requested, now) = (pairing::requested(&before.resource), Timestamp::now());
+            let newer = requested.is_some_and(|known| known >= at && known.duration_since(now) <= CLOCK_SKEW);
             let patch = json!({ "metadata": { "annotations": { names::PAIR_REQUESTED: at.to_string() } } });
             Ok((!newer).then_some(patch))
         })
