@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use enlace_api::auth::mounted::administrator_of_folder;
-use enlace_api::database::{Database, DatabaseUrl};
+use enlace_api::database::Database;
 use enlace_api::directory::KubernetesDirectory;
 use enlace_api::directory::kubernetes::DEVICE_PORT;
 use enlace_api::http::{App, Settings, metrics_router};
+use enlace_api::seed::environment;
 use enlace_contract::token::TokenSigner;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
@@ -30,10 +31,14 @@ struct Arguments {
     /// Where the API listens.
     #[arg(long, value_name = "ADDRESS", env = "ENLACE_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+    /// The port on which the API listens, instead of the one of --listen.
+    #[arg(long, value_name = "PORT", env = "PORT")]
+    port: Option<u16>,
     /// Where metrics are served.
     #[arg(long, value_name = "ADDRESS", env = "ENLACE_METRICS_LISTEN", default_value = "0.0.0.0:9090")]
     metrics_listen: SocketAddr,
-    /// Where users and tokens are kept, in SQLite, unless DATABASE_URL names a database server (postgres://… or mysql://…).
+    /// Where users and tokens are kept, in SQLite, unless DATABASE_URL (postgres://… or mysql://…) or DB_HOST, DB_USER, DB_PASSWORD, DB_NAME
+    /// and DB_PORT name a database server.
     #[arg(long, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value = "/var/lib/enlace")]
     data_dir: PathBuf,
     /// The key that opens devices: the 32 bytes of an Ed25519 seed.
@@ -52,9 +57,15 @@ struct Arguments {
     device_port: u16,
     #[command(flatten)]
     compatible: enlace_api::seed::Settings,
+    #[command(flatten)]
+    front: enlace_api::http::Front,
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = environment::load_file(Path::new(".env")) {
+        eprintln!("enlace-api: {}", line(&error.into()));
+        return ExitCode::FAILURE;
+    }
     let arguments = Arguments::parse();
     let filter = EnvFilter::new(directives(std::env::var("ENLACE_LOG").ok().as_deref()));
     tracing_subscriber::fmt()
@@ -76,8 +87,20 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { listen, metrics_listen, data_dir, device_key_file, admin_dir, device_port, compatible } =
-        arguments;
+    let Arguments {
+        mut listen,
+        port,
+        metrics_listen,
+        data_dir,
+        device_key_file,
+        admin_dir,
+        device_port,
+        compatible,
+        front,
+    } = arguments;
+    if let Some(port) = port {
+        listen.set_port(port);
+    }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("another cryptography provider is installed already");
     }
@@ -91,7 +114,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = kube::Client::try_from(config).context("the cluster's configuration cannot be used")?;
     let listener = bind(listen, "--listen").await?;
     let metrics_listener = bind(metrics_listen, "--metrics-listen").await?;
-    let database = match database_url()? {
+    // None of them is an option of the command line: everybody on a machine sees those, and there is a password.
+    let database = match environment::database(|name| std::env::var(name).ok())? {
         // A server may be away for a while: see below.
         Some(url) => Database::lazy(url),
         None => {
@@ -113,7 +137,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         listener.local_addr()?
     );
     let metrics = tokio::spawn(axum::serve(metrics_listener, metrics_router(recorder)).into_future());
-    let settings = Settings { compatible, ..Settings::default() };
+    let settings = Settings { compatible, front, ..Settings::default() };
     let app = App::new(std::sync::Arc::new(directory), database.clone(), settings);
     let serving = enlace_api::server::serve(listener, app, stop);
     let mut serving = std::pin::pin!(serving);
@@ -131,12 +155,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     database.close().await;
     tracing::info!("the API has stopped");
     outcome
-}
-
-/// The database server, when there is one. It is no option of the command line: everybody on a machine sees those, and it has a password.
-fn database_url() -> anyhow::Result<Option<DatabaseUrl>> {
-    let text = std::env::var("DATABASE_URL").ok().filter(|text| !text.is_empty());
-    Ok(text.map(|text| text.parse()).transpose()?)
 }
 
 /// Waits for a database server and brings its tables up to date; the API is not ready until then.

@@ -12,10 +12,11 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use crate::http::App;
@@ -33,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let router = app.router();
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
+    let (open, stop) = (TaskTracker::new(), CancellationToken::new());
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -42,11 +43,20 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let connection = connection(stream, peer, router.clone());
-                let connection = graceful.watch(connection);
-                tokio::spawn(async move {
+                // A live connection becomes a WebSocket.
+                let connection = connection(stream, peer, router.clone()).with_upgrades();
+                let stop = stop.clone();
+                open.spawn(async move {
                     let _permit = permit;
-                    if let Err(error) = connection.await {
+                    let mut connection = std::pin::pin!(connection);
+                    let ended = tokio::select! {
+                        ended = &mut connection => ended,
+                        () = stop.cancelled() => {
+                            connection.as_mut().graceful_shutdown();
+                            connection.await
+                        }
+                    };
+                    if let Err(error) = ended {
                         // Callers go away; that is their affair.
                         tracing::debug!(%peer, error = &error as &dyn std::error::Error, "a connection ended early");
                     }
@@ -60,7 +70,9 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output
     }
     drop(listener);
     app.begin_stop();
-    if tokio::time::timeout(STOP, graceful.shutdown()).await.is_err() {
+    stop.cancel();
+    open.close();
+    if tokio::time::timeout(STOP, open.wait()).await.is_err() {
         tracing::warn!(timeout_s = STOP.as_secs(), "some requests took too long and were cut off");
     }
 }

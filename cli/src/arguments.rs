@@ -75,7 +75,8 @@ pub(crate) enum Command {
     /// Every *.yaml and *.yml file at the top of the folder is read; files that are added or changed are picked up. A file that disappears
     /// stops its device and keeps the session. It is for one machine: all numbers share one process. It runs until Ctrl-C.
     ///
-    /// The log goes to standard error; ENLACE_LOG=warn has less of it, ENLACE_LOG=debug more.
+    /// The log goes to standard error; ENLACE_LOG=warn has less of it, ENLACE_LOG=debug more. Variables may also stand in a file .env of the
+    /// working directory.
     Standalone(Standalone),
     /// Show devices, as a table or as manifests.
     Get(Get),
@@ -107,21 +108,29 @@ pub(crate) struct Standalone {
     /// Where everything is kept: sessions, messages, users. It is this user's only.
     #[arg(long, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value_os_t = default_data_dir())]
     pub(crate) data_dir: PathBuf,
-    /// Where the API listens.
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "ENLACE_LISTEN",
-        default_value = "127.0.0.1:3000",
-        value_parser = address
-    )]
-    pub(crate) listen: SocketAddr,
-    /// Where users and tokens are kept, when not in the data directory: postgres://… or mysql://…
+    /// Where the API listens [default: 127.0.0.1:3000].
+    #[arg(long, value_name = "ADDRESS", env = "ENLACE_LISTEN", value_parser = address)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The port on which the API listens on this machine alone, when --listen says nothing else.
+    #[arg(long, value_name = "PORT", env = "PORT", default_value_t = 3000)]
+    pub(crate) port: u16,
+    /// Where users and tokens are kept, when not in the data directory: postgres://… or mysql://… Without it, DB_HOST, DB_USER,
+    /// DB_PASSWORD, DB_NAME and DB_PORT may name a MySQL or MariaDB server.
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
     /// What may be set of the compatible API.
     #[command(flatten)]
     pub(crate) compatible: enlace_api::seed::Settings,
+    /// What stands in front of the API.
+    #[command(flatten)]
+    pub(crate) front: enlace_api::http::Front,
+}
+
+impl Standalone {
+    /// Where the API listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
+    }
 }
 
 /// Options of `enlace get`.
@@ -245,7 +254,7 @@ mod tests {
     fn the_api_listens_on_this_machine_only_unless_told() {
         let arguments = Arguments::try_parse_from(["enlace", "standalone", "devices"]).unwrap();
         let Command::Standalone(options) = arguments.command else { panic!("another command") };
-        assert!(options.listen.ip().is_loopback(), "{}", options.listen);
+        assert!(options.address().ip().is_loopback(), "{}", options.address());
     }
 
     #[test]

@@ -16,26 +16,34 @@ mod output;
 mod remote;
 mod standalone;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use commands::TimedOut;
+use enlace_api::seed::environment;
 
 fn main() -> ExitCode {
     if kubernetes::is_called() {
         let command = kubernetes::Plugin::read();
         return run(1, kubernetes::run(command));
     }
+    // Before the command line is read, which looks into the environment; other commands are about somewhere else.
+    if std::env::args_os().any(|argument| argument == "standalone")
+        && let Err(error) = environment::load_file(Path::new(".env"))
+    {
+        return failed(&error.into());
+    }
     let Arguments { api, command } = Arguments::read();
     let threads = if matches!(command, Command::Standalone(_)) { 4 } else { 1 };
     run(threads, async {
         match command {
             Command::Standalone(options) => {
-                if !options.listen.ip().is_loopback() {
+                let listen = options.address();
+                if !listen.ip().is_loopback() {
                     eprintln!(
-                        "enlace: other machines can reach the API on {}, and there is no TLS: passwords, tokens and messages can be \
-                         read on the way; put a proxy with TLS in front of it",
-                        options.listen
+                        "enlace: other machines can reach the API on {listen}, and there is no TLS: passwords, tokens and messages can be \
+                         read on the way; put a proxy with TLS in front of it"
                     );
                 }
                 standalone::run(options).await

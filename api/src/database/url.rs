@@ -50,6 +50,9 @@ pub enum InvalidDatabaseUrl {
     /// The database would be gone with the process.
     #[error("DATABASE_URL names no file: a database in memory is not supported")]
     NoFile,
+    /// The host is none.
+    #[error("{0:?} is not the name or address of a host")]
+    Host(String),
     /// A database server has many databases.
     #[error("DATABASE_URL names no database: add it after the host, as in …/enlace")]
     NoDatabase,
@@ -61,16 +64,31 @@ impl DatabaseUrl {
     /// # Errors
     /// When the path cannot be written as a URL.
     pub fn of_file(file: &Path) -> Result<Self, InvalidDatabaseUrl> {
-        let mut url = String::from("sqlite:");
-        for byte in file.as_os_str().as_encoded_bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => {
-                    url.push(char::from(*byte))
-                }
-                byte => url.push_str(&format!("%{byte:02X}")),
-            }
+        format!("sqlite:{}", encoded(file.as_os_str().as_encoded_bytes(), b"/._-")).parse()
+    }
+
+    /// The address of a database of a MySQL or MariaDB server.
+    ///
+    /// # Errors
+    /// When the host cannot be part of a URL, or the database has no name.
+    pub fn of_mysql(
+        host: &str,
+        port: u16,
+        user: &str,
+        password: &str,
+        database: &str,
+    ) -> Result<Self, InvalidDatabaseUrl> {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let [user, password, database] =
+            [user, password, database].map(|text| encoded(text.as_bytes(), b"._-"));
+        let url: AnyConnectOptions = format!("mysql://{user}:{password}@{host}:{port}/{database}")
+            .parse()
+            .map_err(|_| InvalidDatabaseUrl::Host(host.clone()))?;
+        // What is no host could end it, and begin something else.
+        match url.database_url.host_str().is_some_and(|read| read.eq_ignore_ascii_case(&host)) {
+            true => url.database_url.as_str().parse(),
+            false => Err(InvalidDatabaseUrl::Host(host)),
         }
-        url.parse()
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -80,6 +98,15 @@ impl DatabaseUrl {
             Location::MySql(_) => Dialect::MySql,
         }
     }
+}
+
+/// Bytes of a part of a URL.
+fn encoded(bytes: &[u8], plain: &[u8]) -> String {
+    let encode = |byte: &u8| match byte {
+        byte if byte.is_ascii_alphanumeric() || plain.contains(byte) => char::from(*byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    bytes.iter().map(encode).collect()
 }
 
 impl FromStr for DatabaseUrl {

@@ -25,6 +25,7 @@ use super::extract::{Caller, DevicePath};
 use super::failure::Failure;
 use super::forward::pass_on;
 use crate::auth::Action;
+use crate::database::TokenRecord;
 use crate::directory::DeviceChange;
 
 /// The time to the first byte of a device's stream.
@@ -126,32 +127,40 @@ fn permit(app: &App) -> Result<OwnedSemaphorePermit, Failure> {
 /// When a stream is over: its token has ended, or the server stops. It holds the stream's place among the open ones.
 async fn ended(app: App, caller: Caller, permit: OwnedSemaphorePermit) {
     let _permit = permit;
-    let mut ended = app.ended.subscribe();
-    // It may have ended between the request's own look and now.
-    ended.mark_changed();
-    let token_ended = async {
-        loop {
-            tokio::select! {
-                // The sender is the app's, which is here.
-                _ = ended.changed() => {}
-                () = tokio::time::sleep(next_look(&caller, Timestamp::now())) => {}
-            }
-            // A database that fails for a moment ends no stream.
-            if app.database.token_lives(&caller.token.id, Timestamp::now()).await.is_ok_and(|lives| !lives) {
-                return;
-            }
-        }
-    };
     tokio::select! {
-        () = token_ended => {}
+        () = app.token_end(&caller.token) => {}
         () = app.stopping.cancelled() => {}
     }
 }
 
+impl App {
+    /// When a token has ended: at once when that happens here, else within seconds.
+    pub(crate) async fn token_end(&self, token: &TokenRecord) {
+        let mut ended = self.ended.subscribe();
+        // It may have ended between the request's own look and now.
+        ended.mark_changed();
+        loop {
+            tokio::select! {
+                // The sender is the app's, which is here.
+                _ = ended.changed() => {}
+                () = tokio::time::sleep(next_look(token, Timestamp::now())) => {}
+            }
+            // A database that fails for a moment ends no stream.
+            if self.database.token_lives(&token.id, Timestamp::now()).await.is_ok_and(|lives| !lives) {
+                return;
+            }
+        }
+    }
+
+    /// When a stop begins.
+    pub(crate) async fn stopping(&self) {
+        self.stopping.cancelled().await;
+    }
+}
+
 /// How long until a token is looked at again: until it expires, or until the next check.
-fn next_look(caller: &Caller, now: Timestamp) -> Duration {
-    let left =
-        caller.token.expires_at.map(|end| Duration::try_from(now.duration_until(end)).unwrap_or(PASSED));
+fn next_look(token: &TokenRecord, now: Timestamp) -> Duration {
+    let left = token.expires_at.map(|end| Duration::try_from(now.duration_until(end)).unwrap_or(PASSED));
     left.map_or(CHECK, |left| left.clamp(PASSED, CHECK))
 }
 

@@ -23,6 +23,8 @@ pub struct Quotas {
     pub address: Rate,
     /// Logins of one address, and separately of one user name.
     pub login: Rate,
+    /// New live connections (Socket.IO) of one address: until it has shown a token, each of them takes a place.
+    pub opening: Rate,
 }
 
 /// How many at once, and how long one of them takes to come back.
@@ -53,6 +55,8 @@ impl Default for Quotas {
             address: Rate::new(60, Duration::from_secs(1)),
             // A person mistypes; a guess needs millions.
             login: Rate::new(10, Duration::from_secs(30)),
+            // After a restart every browser of an office comes back at once.
+            opening: Rate::new(100, Duration::from_millis(200)),
         }
     }
 }
@@ -72,6 +76,7 @@ pub(crate) struct Limits {
     address: Table,
     login_address: Table,
     login_name: Table,
+    opening: Table,
 }
 
 struct Table {
@@ -86,6 +91,7 @@ impl Limits {
             address: Table::new(quotas.address),
             login_address: Table::new(quotas.login),
             login_name: Table::new(quotas.login),
+            opening: Table::new(quotas.opening),
         }
     }
 
@@ -99,6 +105,12 @@ impl Limits {
     pub(crate) fn address(&self, address: Option<SocketAddr>) -> Result<(), TooMany> {
         let detail = "this address calls too often";
         self.address.take(network(address)).map_err(|seconds| TooMany { seconds, detail })
+    }
+
+    /// A new live connection.
+    pub(crate) fn opening(&self, address: Option<SocketAddr>) -> Result<(), TooMany> {
+        let detail = "this address connects too often";
+        self.opening.take(network(address)).map_err(|seconds| TooMany { seconds, detail })
     }
 
     /// A login.

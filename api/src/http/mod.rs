@@ -5,6 +5,7 @@
 //! * `devices`: the devices themselves, `new_device`: what may be said of a new one, `forward`: what is passed on to one, `events`: streams,
 //! * [`seed`](crate::seed): the compatible API under `/api`, with answers and errors of its own,
 //! * `health`: probes and metrics, [`openapi`]: the description of all this,
+//! * `front`: replicas, proxies and origins in front of the API,
 //! * `authenticate`: from a request to a [`Principal`](crate::auth::Principal), `limits`: how often, `observe`: request ids, log lines,
 //!   measurements and the headers of every answer, `failure`: errors, `extract`: what a handler takes, `parameters`: which query parameters
 //!   a route knows, `sentences`: what is wrong with a request, for a person.
@@ -18,6 +19,7 @@ mod events;
 mod extract;
 mod failure;
 mod forward;
+mod front;
 mod health;
 mod limits;
 mod new_device;
@@ -50,9 +52,10 @@ use crate::database::Database;
 use crate::directory::DeviceDirectory;
 use crate::seed;
 
+pub use front::Front;
 pub use health::metrics_router;
 pub use limits::{Quotas, Rate};
-pub(crate) use {extract::Address, failure::Reason, limits::Limits, limits::TooMany};
+pub(crate) use {extract::Address, failure::Reason, front::peer, limits::Limits, limits::TooMany};
 
 /// The largest body of a request that is not a message, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -70,6 +73,8 @@ pub struct Settings {
     pub metrics: Option<PrometheusHandle>,
     /// The compatible API.
     pub compatible: seed::Settings,
+    /// What stands in front.
+    pub front: Front,
 }
 
 /// What the routes share.
@@ -95,6 +100,7 @@ impl Default for Settings {
             login_lifetime: Duration::from_secs(12 * 3600),
             metrics: None,
             compatible: seed::Settings::default(),
+            front: Front::default(),
         }
     }
 }
@@ -127,6 +133,7 @@ impl App {
         let mut router = guarded
             .merge(open)
             .merge(seed::router())
+            .merge(seed::live::router(self))
             .route("/v1/openapi.json", get(openapi::document))
             .fallback(unknown_route)
             .method_not_allowed_fallback(unknown_method)
@@ -135,9 +142,13 @@ impl App {
         if let Some(recorder) = self.settings.metrics.clone() {
             router = router.merge(metrics_router(recorder));
         }
+        router = router.layer(CatchPanicLayer::custom(failure::panicked));
+        if let Some(cors) = self.settings.front.cors() {
+            router = router.layer(cors);
+        }
         router
-            .layer(CatchPanicLayer::custom(failure::panicked))
             .layer(from_fn(observe::observe))
+            .layer(from_fn_with_state(self.clone(), front::client_address))
             .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
     }
 
@@ -160,6 +171,11 @@ impl App {
     /// What an installation may set of the compatible API.
     pub(crate) fn compatible(&self) -> &seed::Settings {
         &self.settings.compatible
+    }
+
+    /// What stands in front.
+    pub(crate) fn front(&self) -> &Front {
+        &self.settings.front
     }
 
     /// What the routes of the compatible API share beside.

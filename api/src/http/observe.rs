@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, header};
 use tracing::Instrument as _;
 
 use super::failure::Reason;
+use super::front::peer;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that a caller may bring: it goes into log lines.
@@ -24,6 +25,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let route = route.unwrap_or_else(|| "unknown".to_owned());
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default(), %method, route);
     request.headers_mut().insert(REQUEST_ID, id.clone());
+    let client = peer(&request);
     let began = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status(), began.elapsed());
@@ -31,9 +33,14 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     measure(method.as_str(), &route, status.as_u16(), reason.as_deref(), took);
     let _in = span.enter();
     let (status, duration_ms) = (status.as_u16(), took.as_millis());
-    // Probes come every few seconds and say nothing.
-    if matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") {
+    // Probes come every few seconds and say nothing; so do live connections that poll.
+    let routine = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics");
+    if routine || (route == "/socket.io/" && status < 400) {
         tracing::debug!(status, duration_ms, "{method} {route} {status}");
+    } else if matches!(status, 401 | 429) {
+        // Who guesses must be found.
+        let client = client.map(|client| client.ip().to_canonical().to_string());
+        tracing::info!(status, reason, duration_ms, client, "{method} {route} {status}");
     } else {
         tracing::info!(status, reason, duration_ms, "{method} {route} {status}");
     }

@@ -89,6 +89,13 @@ impl Refusal {
         refusal
     }
 
+    /// The same, with the time after which it is worth trying again.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
     /// The same, with one more field.
     #[must_use]
     pub fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -109,6 +116,13 @@ impl Refusal {
             self.body.insert("error".to_owned(), error.into());
         }
         self
+    }
+}
+
+/// The text alone, for who gets no JSON.
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.body.get("error").and_then(Value::as_str).unwrap_or_default())
     }
 }
 

@@ -23,9 +23,9 @@ pub const MAX_JSON: usize = 25 * 1024 * 1024;
 /// How long a small body may take to arrive.
 const SMALL_BODY: Duration = Duration::from_secs(15);
 /// The same for one with a file: 25 MB over a slow line.
-const LARGE_BODY: Duration = Duration::from_secs(120);
+pub(super) const LARGE_BODY: Duration = Duration::from_secs(120);
 /// How long a large body waits for its turn.
-const TURN: Duration = Duration::from_secs(10);
+pub(super) const TURN: Duration = Duration::from_secs(10);
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 const THROWN_AWAY: usize = 64 * 1024 * 1024;
 
@@ -77,6 +77,14 @@ impl SeedUser {
             app.limits().address(address)?;
             return Ok(None);
         };
+        Self::of_value(app, token, address).await.map(Some)
+    }
+
+    /// The caller of a token's value.
+    ///
+    /// # Errors
+    /// When the token is not good, when it calls too often, or when the database fails.
+    pub async fn of_value(app: &App, token: &str, address: Option<SocketAddr>) -> Result<Self, Refusal> {
         let principal = match TokenValue::parse(token) {
             Some(token) => {
                 let found = Principal::of_token(app.database(), &token, Timestamp::now()).await;
@@ -89,7 +97,7 @@ impl SeedUser {
             return Err(Refusal::bad_token());
         };
         app.limits().token(&principal.token.id)?;
-        Ok(Some(Self { principal }))
+        Ok(Self { principal })
     }
 }
 
@@ -131,7 +139,8 @@ impl Fields {
         Self { map, absent: false }
     }
 
-    fn absent() -> Self {
+    /// Of no body.
+    pub(super) fn absent() -> Self {
         Self { map: Map::new(), absent: true }
     }
 
@@ -147,6 +156,11 @@ impl Fields {
             }
         }
         Self::new(map)
+    }
+
+    /// Takes a value out: one that is large need not be there twice.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.map.remove(name)
     }
 
     /// A value as it came; none for `null`.
@@ -269,10 +283,15 @@ async fn fields(
     let read = tokio::time::timeout(patience, whole(headers, body, limit)).await;
     let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", "El cuerpo no llegó a tiempo");
     let bytes = read.map_err(|_| slow().with_time())??;
+    of_json(&bytes)
+}
+
+/// The fields of a text of JSON.
+pub(super) fn of_json(bytes: &[u8]) -> Result<Fields, Refusal> {
     if bytes.is_empty() {
         return Ok(Fields::absent());
     }
-    match serde_json::from_slice(&bytes) {
+    match serde_json::from_slice(bytes) {
         Ok(Value::Object(fields)) => Ok(Fields::new(fields)),
         // Express takes an array as well; it has no fields.
         Ok(Value::Array(_)) => Ok(Fields::new(Map::new())),

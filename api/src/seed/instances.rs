@@ -19,7 +19,7 @@ use rand::TryRng as _;
 use super::answers::Refusal;
 use super::extract::SeedUser;
 use super::states::{Facts, Word};
-use crate::database::{self, InstanceId};
+use crate::database::{self, DatabaseError, InstanceId};
 use crate::directory::{Device, DirectoryError};
 use crate::http::App;
 
@@ -128,6 +128,15 @@ pub async fn of_anybody(app: &App, id: &str) -> Result<Option<Arc<Device>>, Refu
     let Ok(id) = id.parse::<InstanceId>() else { return Ok(None) };
     let Some(row) = app.database().instance(&id).await? else { return Ok(None) };
     device_of(app, &row).await
+}
+
+/// The identifier of a device.
+///
+/// # Errors
+/// When the database fails.
+pub async fn id_of(app: &App, device: &Device) -> Result<String, DatabaseError> {
+    let row = app.database().instance_of_device(&device.key).await?.filter(|row| names(row, device));
+    Ok(row.map_or_else(|| own_id(device), |row| row.id.to_string()))
 }
 
 /// A new identifier that no instance has.

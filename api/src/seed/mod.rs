@@ -5,6 +5,7 @@
 //! * [`accounts`]: registration, login, `me`; [`devices`]: adding, renaming, closing and deleting devices; [`status`]: health, states,
 //!   connections; [`qr`]: codes to scan,
 //! * [`instances`]: devices by the identifiers that callers know, among the caller's own only,
+//! * [`live`]: live events over Socket.IO, [`environment`]: configuration by the names that were in use before,
 //! * [`states`]: from a phase to `INIT`, `QR`, `CONNECTED` …, pure,
 //! * [`extract`]: what a handler takes ([`SeedUser`], fields of a query or a body), [`answers`]: JSON and errors in Spanish.
 //!
@@ -13,8 +14,10 @@
 pub mod accounts;
 pub mod answers;
 pub mod devices;
+pub mod environment;
 pub mod extract;
 pub mod instances;
+pub mod live;
 pub mod qr;
 pub mod settings;
 pub mod states;

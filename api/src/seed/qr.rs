@@ -114,7 +114,7 @@ async fn begin(app: &App, instance: &Instance) -> Result<bool, Refusal> {
 }
 
 /// The code as a `data:` URL, drawn by the device.
-async fn picture(client: &DeviceClient) -> Option<String> {
+pub(super) async fn picture(client: &DeviceClient) -> Option<String> {
     let request = Request::get("/v1/qr?format=png").body(Body::empty()).ok()?;
     let drawn = async {
         let response = client.forward(request).await.ok()?;

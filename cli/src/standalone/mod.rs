@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use enlace_api::auth::{bootstrap_admin, local_token};
-use enlace_api::database::{Database, DatabaseUrl};
+use enlace_api::database::Database;
 use enlace_api::directory::FolderDirectory;
 use enlace_api::http::{App, Settings};
+use enlace_api::seed::environment;
 use enlace_device_pod::endpoints::Endpoints;
 use enlace_device_pod::logging;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -26,7 +27,8 @@ use host::InProcess;
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
-    let Standalone { dir, data_dir, listen, database_url, compatible } = options;
+    let listen = options.address();
+    let Standalone { dir, data_dir, listen: _, port: _, database_url, compatible, front } = options;
     log_to_stderr();
     let endpoints = Endpoints::from_environment()?;
     let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
@@ -54,7 +56,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     }
     println!("Enlace listens on http://{}", listener.local_addr()?);
 
-    let settings = Settings { metrics: Some(recorder), compatible, ..Settings::default() };
+    let settings = Settings { metrics: Some(recorder), compatible, front, ..Settings::default() };
     let app = App::new(Arc::new(directory.clone()), database.clone(), settings);
     enlace_api::server::serve(listener, app, stop).await;
     // Every session is closed in order, whatever became of the server.
@@ -65,11 +67,13 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
 
 /// The database that is named, else a file in the data directory.
 async fn open_database(url: Option<String>, data_dir: &Path) -> anyhow::Result<Database> {
-    // An empty variable is none.
-    match url.filter(|url| !url.is_empty()) {
+    // The URL is read here, since a password would stand in a message of the command line.
+    let named = |name: &str| match name {
+        "DATABASE_URL" => url.clone(),
+        name => std::env::var(name).ok(),
+    };
+    match environment::database(named)? {
         Some(url) => {
-            // It is read here, since a password would stand in a message of the command line.
-            let url: DatabaseUrl = url.parse()?;
             let place = url.to_string();
             Database::connect(url).await.with_context(|| format!("the database {place} cannot be used"))
         }
