@@ -4,6 +4,7 @@
 //! * [`router`]: the routes, [`settings`]: what an installation may set,
 //! * [`accounts`]: registration, login, `me`; [`devices`]: adding, renaming, closing and deleting devices; [`status`]: health, states,
 //!   connections; [`qr`]: codes to scan,
+//! * [`sending`]: messages, files and invoices, which go out through a device's outbox,
 //! * [`instances`]: devices by the identifiers that callers know, among the caller's own only,
 //! * [`live`]: live events over Socket.IO, [`environment`]: configuration by the names that were in use before,
 //! * [`states`]: from a phase to `INIT`, `QR`, `CONNECTED` …, pure,
@@ -19,11 +20,12 @@ pub mod extract;
 pub mod instances;
 pub mod live;
 pub mod qr;
+pub mod sending;
 pub mod settings;
 pub mod states;
 pub mod status;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -47,11 +49,13 @@ const LARGE_BODIES: usize = 8;
 pub struct Shared {
     started: Instant,
     large_bodies: Arc<Semaphore>,
+    /// Made when the first file is fetched.
+    pub(crate) fetcher: OnceLock<sending::Fetcher>,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { started: Instant::now(), large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)) }
+        Self { started: Instant::now(), large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)), fetcher: OnceLock::new() }
     }
 }
 
@@ -93,6 +97,7 @@ pub fn router() -> Router<App> {
             "/api/generate-instance",
             listed(get(devices::generate).post(devices::generate), "GET, HEAD, POST"),
         )
+        .merge(sending::router())
         .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
 }
 

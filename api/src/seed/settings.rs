@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use enlace_contract::duration::Period;
 use enlace_contract::name::DeviceKey;
+use ipnet::IpNet;
 
 /// What an installation may set.
 #[derive(Args, Clone, Debug)]
@@ -56,6 +57,15 @@ pub struct Settings {
         value_parser = lifetime
     )]
     pub token_lifetime: Option<Duration>,
+    /// An address range, like 10.1.0.0/16, from which files are fetched although it is private; may be repeated.
+    #[arg(
+        id = "compatible-media-allow",
+        long = "compatible-media-allow",
+        value_name = "CIDR",
+        env = "ENLACE_COMPATIBLE_MEDIA_ALLOW",
+        value_delimiter = ','
+    )]
+    pub media_allow: Vec<IpNet>,
 }
 
 impl Default for Settings {
@@ -67,6 +77,7 @@ impl Default for Settings {
             max_devices: 100,
             max_tokens: 100,
             token_lifetime: None,
+            media_allow: Vec::new(),
         }
     }
 }
@@ -105,6 +116,7 @@ mod tests {
             ["--compatible-namespace", "No/Name"],
             ["--compatible-token-lifetime", "a year"],
             ["--compatible-registration", "perhaps"],
+            ["--compatible-media-allow", "everything"],
         ] {
             assert!(Program::try_parse_from(["program"].into_iter().chain(wrong)).is_err(), "{wrong:?}");
         }

@@ -1,0 +1,137 @@
+//! What a request says: JSON, a form, or multipart with at most one file. All of it is in memory, within limits, and one of a few at a time.
+
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use multer::{Constraints, Field, Multipart, SizeLimit};
+use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::file::MAX_FILE;
+use super::form;
+use crate::http::App;
+use crate::seed::answers::Refusal;
+use crate::seed::extract::{self, Fields, LARGE_BODY, MAX_JSON, TURN};
+
+/// The largest form, in bytes: what has 25 MB as JSON, with `+`, `/` and `=` written as three bytes.
+const MAX_FORM: usize = 32 * 1024 * 1024;
+/// The largest multipart body: a file, and room for the rest.
+const MAX_MULTIPART: u64 = MAX_FILE as u64 + 1024 * 1024;
+/// The largest field of one that is no file.
+const MAX_FIELD: u64 = 256 * 1024;
+/// The most parts of one.
+const MAX_PARTS: usize = 50;
+
+/// What a request says.
+pub(super) struct Said {
+    /// Its fields.
+    pub(super) fields: Fields,
+    /// Its file.
+    pub(super) file: Option<Upload>,
+    /// Room among the large bodies, until the device has the message.
+    _room: OwnedSemaphorePermit,
+}
+
+/// A file of a multipart body.
+pub(super) struct Upload {
+    /// Its name, as the sender's program has it.
+    pub(super) name: Option<String>,
+    /// Its MIME type, the same.
+    pub(super) mime: Option<String>,
+    /// Its bytes.
+    pub(super) bytes: Bytes,
+}
+
+/// Reads a request. A file may come in the part `upload` only, and once.
+pub(super) async fn read(app: &App, request: Request, upload: Option<&str>) -> Result<Said, Refusal> {
+    let busy = || Refusal::unavailable("Servidor ocupado, intente de nuevo", 5);
+    let room = tokio::time::timeout(TURN, app.seed().large_bodies()).await.map_err(|_| busy())??;
+    let (parts, body) = request.into_parts();
+    let read = tokio::time::timeout(LARGE_BODY, by_kind(&parts.headers, body, upload)).await;
+    let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", "El cuerpo no llegó a tiempo");
+    let (fields, file) = read.map_err(|_| slow().with_time())??;
+    Ok(Said { fields, file, _room: room })
+}
+
+async fn by_kind(
+    headers: &HeaderMap,
+    body: Body,
+    upload: Option<&str>,
+) -> Result<(Fields, Option<Upload>), Refusal> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/json" => {
+            let bytes = extract::whole(headers, body, MAX_JSON).await?;
+            Ok((extract::of_json(&bytes)?, None))
+        }
+        "application/x-www-form-urlencoded" => {
+            let bytes = extract::whole(headers, body, MAX_FORM).await?;
+            let fields = form::fields(&bytes).map_err(|_| {
+                Refusal::bad_request("El formulario tiene demasiados campos o niveles").with_time()
+            })?;
+            Ok((Fields::new(fields), None))
+        }
+        "multipart/form-data" => {
+            let boundary = multer::parse_boundary(kind).map_err(refused)?;
+            let limits = SizeLimit::new().whole_stream(MAX_MULTIPART).per_field(MAX_FILE as u64);
+            let constraints = Constraints::new().size_limit(limits);
+            multipart(Multipart::with_constraints(body.into_data_stream(), boundary, constraints), upload)
+                .await
+        }
+        _ => Ok((Fields::absent(), None)),
+    }
+}
+
+async fn multipart(
+    mut parts: Multipart<'_>,
+    upload: Option<&str>,
+) -> Result<(Fields, Option<Upload>), Refusal> {
+    let (mut fields, mut file) = (Map::new(), None);
+    let mut count = 0;
+    while let Some(part) = parts.next_field().await.map_err(refused)? {
+        count += 1;
+        if count > MAX_PARTS {
+            return Err(Refusal::bad_request(format!("El formulario tiene más de {MAX_PARTS} partes")));
+        }
+        let name = part.name().unwrap_or_default().to_owned();
+        if part.file_name().is_none() {
+            fields.insert(name, Value::String(text(part).await?));
+            continue;
+        }
+        if upload != Some(name.as_str()) || file.is_some() {
+            let refusal = Refusal::bad_request("Campo de archivo inesperado");
+            return Err(refusal.with("message", "Unexpected field").with("field", name).with_time());
+        }
+        let (name, mime) =
+            (part.file_name().map(str::to_owned), part.content_type().map(ToString::to_string));
+        file = Some(Upload { name, mime, bytes: part.bytes().await.map_err(refused)? });
+    }
+    Ok((Fields::new(fields), file))
+}
+
+async fn text(mut part: Field<'_>) -> Result<String, Refusal> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = part.chunk().await.map_err(refused)? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > MAX_FIELD {
+            return Err(too_large(MAX_FIELD));
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Refusal::bad_request("Los campos deben ser texto en UTF-8"))
+}
+
+fn refused(error: multer::Error) -> Refusal {
+    match error {
+        multer::Error::FieldSizeExceeded { limit, .. } | multer::Error::StreamSizeExceeded { limit } => {
+            too_large(limit)
+        }
+        _ => Refusal::bad_request("El formulario multipart no es válido o llegó incompleto").with_time(),
+    }
+}
+
+fn too_large(limit: u64) -> Refusal {
+    let error = format!("El archivo o el campo supera el límite de {limit} bytes");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error).with_time()
+}

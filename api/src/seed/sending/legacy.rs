@@ -1,0 +1,155 @@
+//! `POST /api/send-whatsap-legacy`: the XML and the PDF of an invoice, from a billing system.
+//!
+//! Both are one batch of the device: both are stored or none, they go out as XML, then PDF, with [`GAP`] in between and nothing else, and
+//! when the XML fails the PDF is not sent. They wait their turn like everything that the number sends.
+//!
+//! The answer comes when both went out, so that `Documentos enviados correctamente` is true; when that takes longer than a caller waits
+//! (10 s), it says that they are in the queue, where they are safe: they are on disk. Whoever is answered with an error may send them again.
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use enlace_contract::messages::{SendBatch, SendMessage};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
+
+use super::body::{self, Said};
+use super::delivery::{Delivery, Outcome};
+use super::file::{self, Claims, File};
+use super::sender::{self, Sender};
+use crate::http::App;
+use crate::seed::answers::{Json, Refusal};
+use crate::seed::extract::{Fields, SeedUser};
+
+/// Between the XML and the PDF.
+const GAP: Duration = Duration::from_secs(1);
+/// The name of a file for which none is given.
+const NAME: &str = "comprobante";
+/// `venta.tipocomp` of an invoice; others are for people.
+const INVOICE: &str = "01";
+
+/// Sends an invoice.
+pub(super) async fn invoice(
+    State(app): State<App>,
+    user: SeedUser,
+    request: Request,
+) -> Result<Json<Map<String, Value>>, Refusal> {
+    sender::may(&user)?;
+    let headers = request.headers().clone();
+    let said = body::read(&app, request, None).await?;
+    let (sender, delivery, to, names) = store(&app, &user, &headers, said).await?;
+    let answer = |message: &str| {
+        let mut answer = delivery.answer(message, &sender.from, &to);
+        answer.insert("filename".to_owned(), names[1].as_str().into());
+        answer.insert("filenames".to_owned(), names.to_vec().into());
+        answer
+    };
+    match delivery.settled().await? {
+        Outcome::Sent => Ok(Json(answer("Documentos enviados correctamente via Baileys"))),
+        Outcome::Failed(failed) => Err(failed.into()),
+        Outcome::Waiting => {
+            let mut answer = answer("Documentos en cola (tiempo de espera agotado)");
+            answer.insert("warning".to_owned(), "timeout".into());
+            Ok(Json(answer))
+        }
+    }
+}
+
+async fn store(
+    app: &App,
+    user: &SeedUser,
+    headers: &HeaderMap,
+    mut said: Said,
+) -> Result<(Sender, Delivery, String, [String; 2]), Refusal> {
+    let fields = &mut said.fields;
+    let missing = || Refusal::bad_request("Faltan datos requeridos");
+    // As text: the country code stands before the number, whatever either was written as.
+    let number = fields.text_or_integer("numws")?.ok_or_else(missing)?;
+    let country = fields.text_or_integer("codnumws")?.ok_or_else(missing)?;
+    let caption = caption(fields)?;
+    let name = |field: &str, end: &str| -> Result<String, Refusal> {
+        let name = fields.text_or_integer(field)?.and_then(|name| file::plain_name(&name));
+        Ok(format!("{}.{end}", name.as_deref().unwrap_or(NAME)))
+    };
+    let names = [name("nombrexml", "xml")?, name("nombrepdf", "pdf")?];
+    if fields.text("xml")?.is_none() || fields.text("pdf")?.is_none() {
+        return Err(missing());
+    }
+    let mut files = Vec::new();
+    for (field, mime, name) in [("xml", "application/xml", &names[0]), ("pdf", "application/pdf", &names[1])]
+    {
+        let Some(Value::String(text)) = fields.take(field) else { return Err(missing()) };
+        let (bytes, _) = file::decode(&text)
+            .ok_or_else(|| Refusal::bad_request(format!("El campo {field} no es base64 válido")))?;
+        files.push(File::new(bytes, Claims { name: Some(name), mime: Some(mime) }));
+    }
+    let names = [files[0].shown_name(), files[1].shown_name()];
+    let sender = Sender::own(app, user)
+        .await?
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "NotFound", "Dispositivo no configurado"))?;
+    let to = sender::recipient(&format!("{country}{number}"))?;
+    let messages = files.into_iter().map(|file| {
+        let (content, _) = file.content(true, Some(caption.clone()));
+        SendMessage { to: to.clone(), content }
+    });
+    let batch = SendBatch { messages: messages.collect(), gap: GAP.into() };
+    let delivery = Delivery::store(app, user, &sender, &batch, headers).await?;
+    Ok((sender, delivery, to, names))
+}
+
+/// The text under both files. What is not given is left empty.
+fn caption(fields: &Fields) -> Result<String, Refusal> {
+    let of = |object: &str, name: &str| -> Result<String, Refusal> {
+        let Some(Value::Object(object)) = fields.value(object) else { return Ok(String::new()) };
+        Ok(Fields::new(object.clone()).text_or_integer(name)?.unwrap_or_default())
+    };
+    let customer = if of("venta", "tipocomp")? == INVOICE { "razon_social" } else { "nombre" };
+    Ok(format!(
+        "*{}*\n\
+         *RUC: {}*\n\
+         =========================\n\
+         *ESTIMADO CLIENTE,*\n\
+         Sr(es). {}\n\
+         =========================\n\
+         *SE ADJUNTA SU COMPROBANTE EN FORMATO XML Y PDF*\n\
+         =========================\n\
+         Número de whatsapp solo para notificaciones, no responder a este mensaje",
+        of("emisor", "razon_social")?,
+        of("emisor", "ruc")?,
+        of("cliente", customer)?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn caption_of(value: Value) -> String {
+        caption(&Fields::new(value.as_object().unwrap().clone())).unwrap()
+    }
+
+    #[test]
+    fn the_caption_is_the_known_one() {
+        let invoice = json!({
+            "venta": { "tipocomp": "01" }, "emisor": { "razon_social": "MI EMPRESA SAC", "ruc": 20100000001_u64 },
+            "cliente": { "razon_social": "CLIENTE SA", "nombre": "Cliente" },
+        });
+        assert_eq!(
+            caption_of(invoice),
+            "*MI EMPRESA SAC*\n*RUC: 20100000001*\n=========================\n*ESTIMADO CLIENTE,*\nSr(es). CLIENTE SA\n\
+             =========================\n*SE ADJUNTA SU COMPROBANTE EN FORMATO XML Y PDF*\n=========================\n\
+             Número de whatsapp solo para notificaciones, no responder a este mensaje"
+        );
+    }
+
+    #[test]
+    fn a_receipt_is_for_a_person_and_what_is_missing_is_empty() {
+        let receipt =
+            json!({ "venta": { "tipocomp": "03" }, "cliente": { "razon_social": "A", "nombre": "Ana" } });
+        assert!(caption_of(receipt).contains("\nSr(es). Ana\n"));
+        let nothing = caption_of(json!({}));
+        assert!(nothing.starts_with("**\n*RUC: *\n"), "{nothing}");
+        assert!(!nothing.contains("undefined") && nothing.contains("\nSr(es). \n"), "{nothing}");
+    }
+}
