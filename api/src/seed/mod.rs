@@ -55,7 +55,11 @@ pub struct Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { started: Instant::now(), large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)), fetcher: OnceLock::new() }
+        Self {
+            started: Instant::now(),
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+            fetcher: OnceLock::new(),
+        }
     }
 }
 
