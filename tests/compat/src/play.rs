@@ -95,6 +95,8 @@ impl Player {
             }
             "wait_queue_empty" => queue_empty(world).await,
             "next_send_fails" => {
+                // It is the next one that is asked for, not one that waits already.
+                queue_empty(world).await?;
                 let Linked { phone, .. } = self.linked.clone().context("no phone is linked")?;
                 Ok(world.control.server().refuse_messages(&phone, REFUSED, 1).await?)
             }
