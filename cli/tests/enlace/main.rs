@@ -16,6 +16,7 @@ mod relay;
 mod standalone;
 mod world;
 
+mod compatible;
 mod deleting;
 mod folder;
 mod linking;
