@@ -21,11 +21,15 @@ use serde_json::json;
 use crate::build;
 use crate::caches::{Children, EDITED, holder_of, mark_metadata};
 use crate::context::Context;
+use crate::events::Told;
 use crate::observe::{Seen, SeenClaim};
 use crate::plan::{ClaimStep, Plan, Publish, Restart, VolumeStep, Write, without_ours};
 use crate::rollout::{Decision, Now};
 use crate::streams::Heard;
 use crate::triggers::key_of;
+
+/// The kind of a volume.
+const VOLUME: &str = "PersistentVolumeClaim";
 
 /// Carrying out a plan failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,20 @@ impl ApplyError {
                 matches!(source.as_ref(), kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
             }
             Self::Claim(_) | Self::Foreign { .. } => false,
+        }
+    }
+
+    /// What somebody should know who can do something about it.
+    pub fn told(&self) -> Option<Told> {
+        match self {
+            Self::Foreign { .. } => Some(Told::warning("NameTaken", self.to_string())),
+            Self::Kube { verb: "changing", kind: VOLUME, source } => match source.as_ref() {
+                kube::Error::Api(status) if status.is_forbidden() || status.is_invalid() => {
+                    Some(Told::warning("VolumeNotChanged", &status.message))
+                }
+                _ => None,
+            },
+            Self::Kube { .. } | Self::Claim(_) => None,
         }
     }
 
@@ -174,8 +192,12 @@ pub async fn apply(
     if let Some(finalizers) = finalizers {
         set_finalizers(context, seen, &finalizers).await?;
     }
-    if let Some(step) = volume_claim {
-        volume(context, seen, step).await?;
+    let mut refused = None;
+    match volume_claim {
+        // Not every storage class lets a volume grow. The rest goes on.
+        Some(step @ VolumeStep::Change(_)) => refused = volume(context, seen, step).await.err(),
+        Some(step) => volume(context, seen, step).await?,
+        None => {}
     }
     if let Some(object) = config_map {
         write(context, seen, &caches.config_maps, "ConfigMap", object).await?;
@@ -209,7 +231,7 @@ pub async fn apply(
     for claim in release {
         released(context, &claim).await?;
     }
-    Ok(applied)
+    refused.map_or(Ok(applied), Err)
 }
 
 /// Sets the finalizers of a device, if it was not changed since it was looked at.
@@ -273,22 +295,21 @@ async fn volume(context: &Context, seen: &Seen, step: VolumeStep) -> Result<(), 
             match api.create(&parameters, &volume).await {
                 Ok(made) => made.metadata,
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                    not_foreign(&api, &volume.name_any(), "PersistentVolumeClaim").await?;
-                    return Err(failed("creating", "PersistentVolumeClaim")(kube::Error::Api(status)));
+                    not_foreign(&api, &volume.name_any(), VOLUME).await?;
+                    return Err(failed("creating", VOLUME)(kube::Error::Api(status)));
                 }
-                Err(error) => return Err(failed("creating", "PersistentVolumeClaim")(error)),
+                Err(error) => return Err(failed("creating", VOLUME)(error)),
             }
         }
         VolumeStep::Change(patch) => {
             let parameters = PatchParams { field_manager: manager, ..PatchParams::default() };
             let patched = api.patch_metadata(&name, &parameters, &Patch::Merge(patch)).await;
-            patched.map_err(failed("changing", "PersistentVolumeClaim"))?.metadata
+            patched.map_err(failed("changing", VOLUME))?.metadata
         }
         VolumeStep::Delete { uid } => {
             let parameters = DeleteParams::default()
                 .preconditions(Preconditions { uid: Some(uid), resource_version: None });
-            gone(api.delete(&name, &parameters).await)
-                .map_err(failed("deleting", "PersistentVolumeClaim"))?;
+            gone(api.delete(&name, &parameters).await).map_err(failed("deleting", VOLUME))?;
             return Ok(());
         }
     };

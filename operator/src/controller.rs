@@ -151,8 +151,8 @@ async fn look(device: &WhatsAppDevice, context: &Context) -> Result<Action, Reco
     let applied = apply::apply(context, &claimed.validated.seen, plan, now).await;
     // What was made just now is so, too.
     claimed.validated.seen.children = children(&context.caches, &claimed.validated.key);
-    if let Err(error @ ApplyError::Foreign { .. }) = &applied {
-        status::tell(context, device, Told::warning("NameTaken", error.to_string())).await;
+    if let Some(told) = applied.as_ref().err().and_then(ApplyError::told) {
+        status::tell(context, device, told).await;
     }
     // What is so is written even when not all was done that was to be done.
     let next = status::write(context, &claimed, now).await.map_err(ReconcileError::Status)?;

@@ -58,6 +58,16 @@ struct Away {
     since: Timestamp,
 }
 
+impl Away {
+    fn is_resumed(&self) -> bool {
+        self.old_pod.is_empty()
+    }
+
+    fn is_late(&self, now: Timestamp) -> bool {
+        self.since.checked_add(COME_BACK).is_ok_and(|end| end <= now)
+    }
+}
+
 /// The restarts that are under way.
 #[derive(Debug)]
 pub struct Rollout {
@@ -73,8 +83,14 @@ impl Rollout {
         Self { most, away: HashMap::new(), waiting: VecDeque::new(), in_line: HashSet::new() }
     }
 
+    /// Forgets those of an earlier leader whose time is over: nobody knows whether they were restarted at all.
+    fn forget_resumed(&mut self, now: Timestamp) {
+        self.away.retain(|_, away| !(away.is_resumed() && away.is_late(now)));
+    }
+
     /// Whether a device may be restarted now. Only to be asked by who will do it.
     pub fn restart(&mut self, device: &DeviceRef, pod: &str, before: Before, now: Timestamp) -> Decision {
+        self.forget_resumed(now);
         if let Some(away) = self.away.get_mut(device) {
             // Its time runs on, so that a device which is restarted over and over is not always young.
             pod.clone_into(&mut away.old_pod);
@@ -97,8 +113,9 @@ impl Rollout {
     /// Takes note of what a device is now.
     pub fn observe(&mut self, device: &DeviceRef, now: &Now<'_>) {
         let Some(Away { before, old_pod, since: _ }) = self.away.get(device) else { return };
-        let Some(pod) = now.pod.filter(|pod| pod != old_pod) else { return };
-        let _ = pod;
+        if now.pod.is_none_or(|pod| pod == old_pod) {
+            return;
+        }
         let back = match before {
             Before::Connected => now.connected,
             Before::Ready => now.ready,
@@ -125,6 +142,7 @@ impl Rollout {
 
     /// Those that may ask again now, as many as there is room for.
     pub fn next(&mut self, now: Timestamp) -> Vec<DeviceRef> {
+        self.forget_resumed(now);
         if self.is_stopped(now) {
             return Vec::new();
         }
@@ -143,12 +161,9 @@ impl Rollout {
 
     /// Those that did not come back.
     pub fn late(&self, now: Timestamp) -> impl Iterator<Item = &DeviceRef> {
-        self.away
-            .iter()
-            .filter(move |(_, away)| {
-                away.before != Before::Broken && away.since.checked_add(COME_BACK).is_ok_and(|end| end <= now)
-            })
-            .map(|(device, _)| device)
+        let late =
+            move |away: &Away| away.before != Before::Broken && !away.is_resumed() && away.is_late(now);
+        self.away.iter().filter(move |(_, away)| late(away)).map(|(device, _)| device)
     }
 
     /// How many are away, wait, and are late.
@@ -238,6 +253,17 @@ mod tests {
         rollout.observe(&device(0), &back("third"));
         assert!(!rollout.is_stopped(at(700)));
         assert_eq!(rollout.next(at(700)), vec![device(8)]);
+    }
+
+    #[test]
+    fn what_an_earlier_leader_may_have_restarted_counts_for_a_while_and_stops_nothing() {
+        let mut rollout = Rollout::new(STOP_AFTER);
+        for one in 0..STOP_AFTER {
+            rollout.resume(&device(one), Before::Ready, at(0));
+        }
+        assert_eq!(rollout.restart(&device(9), "old", Before::Ready, at(599)), Decision::Wait);
+        assert!(!rollout.is_stopped(at(600)));
+        assert_eq!(rollout.next(at(600)), vec![device(9)]);
     }
 
     #[test]

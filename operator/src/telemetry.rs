@@ -29,9 +29,26 @@ fn directives(wanted: Option<&str>) -> String {
 }
 
 /// An error with all that led to it, in one line, without the numbers that the names of claims have.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    without_numbers(&causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words = Vec::new();
+    for error in std::iter::successors(Some(error), |error| error.source()) {
+        // A refusal of the API server would say everything three times.
+        if let Some(status) = refusal(error) {
+            words.push(format!("{} ({})", status.message, status.reason));
+            break;
+        }
+        words.push(error.to_string());
+    }
+    without_numbers(&words.join(": "))
+}
+
+/// What the API server said when it refused something.
+fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a kube::core::Status> {
+    let boxed = || error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+    match error.downcast_ref::<kube::Error>().or_else(boxed) {
+        Some(kube::Error::Api(status)) => Some(status),
+        _ => None,
+    }
 }
 
 fn without_numbers(text: &str) -> String {
@@ -79,6 +96,15 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_of_the_api_server_is_told_once() {
+        let status = kube::core::Status::failure("pods is forbidden", "Forbidden").with_code(403);
+        let refused = || kube::Error::Api(Box::new(status.clone()));
+        let error = crate::status::StatusError(Box::new(refused()));
+        assert_eq!(chain(&error), "writing the status failed: pods is forbidden (Forbidden)");
+        assert_eq!(chain(&refused()), "pods is forbidden (Forbidden)");
+    }
 
     #[test]
     fn the_name_of_a_claim_shows_no_number_in_a_log() {

@@ -134,6 +134,22 @@ async fn a_volume_grows_and_keeps_what_cannot_change() {
 }
 
 #[tokio::test]
+async fn a_volume_that_may_not_grow_holds_nothing_else_up_and_somebody_is_told() {
+    let stage = Stage::new().await;
+    stage.create("billing", json!({}));
+    stage.settle("billing").await;
+    stage.server.fail_next("patch", "persistentvolumeclaims", 403);
+    let change = json!({ "spec": { "storage": { "size": "2Gi" }, "pod": { "image": "enlace-device:2" } } });
+    stage.server.change("whatsappdevices", "billing", change);
+    let (outcome, _) = stage.try_look("shop", "billing").await;
+    assert!(outcome.is_err(), "it is tried again");
+    let set = stage.server.get("statefulsets", "shop", "billing").unwrap();
+    assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["image"], "enlace-device:2");
+    assert_eq!(stage.device("billing")["status"]["observedGeneration"], 2);
+    assert!(stage.server.all("events").iter().any(|event| event["reason"] == "VolumeNotChanged"));
+}
+
+#[tokio::test]
 async fn a_pod_is_restricted_and_told_nothing_it_need_not_know() {
     let stage = Stage::new().await;
     stage.create(
