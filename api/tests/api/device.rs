@@ -40,7 +40,10 @@ pub(crate) struct Played {
     pub(crate) state: watch::Sender<DeviceState>,
     pub(crate) config: watch::Sender<DeviceConfig>,
     pub(crate) running: watch::Sender<bool>,
+    /// What becomes of each message of a batch, in their order, laid over the message; without one it waits.
+    pub(crate) fates: Arc<Mutex<Vec<Value>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    outbox: Arc<Mutex<Vec<Value>>>,
 }
 
 /// Starts played devices.
@@ -92,7 +95,9 @@ impl DeviceHost for Stage {
             state: watch::Sender::new(DeviceState { phase: Phase::Starting, ..DeviceState::default() }),
             config: watch::Sender::new(config),
             running: watch::Sender::new(true),
+            fates: Arc::default(),
             asked: Arc::default(),
+            outbox: Arc::default(),
         };
         self.devices.send_modify(|devices| drop(devices.insert(key.clone(), device.clone())));
         self.starts.send_modify(|starts| starts.push(key));
@@ -194,7 +199,8 @@ impl Played {
             .route("/v1/logout", post(log_out))
             .route("/v1/claim", put(claim))
             .route("/v1/messages", get(async || Json(json!({"items": []}))).post(send))
-            .route("/v1/messages/{id}", get(async |Path(id): Path<String>| Json(json!({"id": id}))))
+            .route("/v1/messages/batch", post(send_batch))
+            .route("/v1/messages/{id}", get(one))
             .route("/v1/inbox", get(async || Json(json!({"items": []}))))
             .route(
                 "/v1/inbox/{sequence}/media",
@@ -245,6 +251,28 @@ async fn send(Json(body): Json<Value>) -> Response {
         std::future::pending::<()>().await;
     }
     (StatusCode::ACCEPTED, Json(message(body["to"].as_str().unwrap()))).into_response()
+}
+
+/// Stores a batch. Whoever asks for its messages hears of their fates.
+async fn send_batch(State(device): State<Played>, Json(body): Json<Value>) -> Response {
+    let mut outbox = device.outbox.lock().unwrap();
+    let mut fates = device.fates.lock().unwrap();
+    let mut stored = Vec::new();
+    for asked in body["messages"].as_array().unwrap() {
+        let mut message = message(asked["to"].as_str().unwrap());
+        message["id"] = format!("3EB0{}", outbox.len()).into();
+        stored.push(message.clone());
+        if !fates.is_empty() {
+            message.as_object_mut().unwrap().extend(fates.remove(0).as_object().unwrap().clone());
+        }
+        outbox.push(message);
+    }
+    (StatusCode::ACCEPTED, Json(json!({ "items": stored }))).into_response()
+}
+
+async fn one(State(device): State<Played>, Path(id): Path<String>) -> Json<Value> {
+    let outbox = device.outbox.lock().unwrap();
+    Json(outbox.iter().find(|message| message["id"] == id).cloned().unwrap_or_else(|| json!({ "id": id })))
 }
 
 /// The state, the records after `Last-Event-ID` (there are three), one change of a message, then each state.

@@ -7,6 +7,7 @@ mod defects;
 mod devices;
 mod lifecycle;
 mod person;
+mod sending;
 mod states;
 
 #[expect(dead_code, reason = "the stage of the other tests has more than these need")]
