@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Serves the API until `shutdown` is done; then no request is taken, event streams end, and the rest has ten seconds.
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let router = app.router();
+    if let Ok(address) = listener.local_addr() {
+        tokio::spawn(crate::seed::log::run(app.clone(), address.port()));
+    }
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (open, stop) = (TaskTracker::new(), CancellationToken::new());
     let mut shutdown = std::pin::pin!(shutdown);

@@ -1,5 +1,6 @@
 //! `cargo xtask bench WHAT`: builds a benchmark and what it measures as they are released, and starts it.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, ensure};
@@ -20,6 +21,8 @@ pub(crate) struct Options {
 enum What {
     /// One device: its start, its messages, its memory.
     Device(Device),
+    /// The compatible API beside an Express server: processor time of a request, requests a second, memory.
+    Api(Api),
 }
 
 #[derive(Args)]
@@ -35,6 +38,13 @@ struct Device {
     output: String,
 }
 
+#[derive(Args)]
+struct Api {
+    /// Requests of a route in a round, 100 to 5000.
+    #[arg(long, default_value_t = 3000)]
+    requests: u32,
+}
+
 /// Builds and starts it.
 ///
 /// # Errors
@@ -43,6 +53,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::open()?;
     match &options.what {
         What::Device(options) => device(&workspace, options),
+        What::Api(options) => api(&workspace, options),
     }
 }
 
@@ -65,6 +76,46 @@ fn device(workspace: &Workspace, options: &Device) -> anyhow::Result<ExitCode> {
     // It takes this program's place, so that Ctrl-C reaches it alone and the shell waits until it has tidied up.
     let error = std::os::unix::process::CommandExt::exec(&mut bench);
     Err(anyhow::Error::new(error).context("cannot start the benchmark"))
+}
+
+fn api(workspace: &Workspace, options: &Api) -> anyhow::Result<ExitCode> {
+    eprintln!("Building the programs as they are released; the first time this takes some minutes.");
+    let mut build = workspace.cargo_without_features("build", Trust::Simulator);
+    build.args(["--release", "--package", "enlace-cli", "--bin", "enlace", "--features", "simulator-trust"]);
+    run::run(&mut build)?;
+    let mut build = workspace.cargo_without_features("build", Trust::Simulator);
+    build.args(["--release", "--package", "whatsapp-simulator", "--package", "enlace-bench", "--bins"]);
+    run::run(&mut build)?;
+    let express = express(workspace)?;
+
+    let mut bench = Command::new(workspace.release_program(Trust::Simulator, "enlace-bench-api"));
+    bench.arg("--enlace").arg(workspace.release_program(Trust::Simulator, "enlace"));
+    bench.arg("--simulator").arg(workspace.release_program(Trust::Simulator, "whatsapp-simulator"));
+    bench.arg("--express").arg(express).args(["--requests", &options.requests.to_string()]);
+    bench.args(["--build", &format!("{}, release profile; Node {}", compiler(workspace)?, node()?)]);
+    let error = std::os::unix::process::CommandExt::exec(&mut bench);
+    Err(anyhow::Error::new(error).context("cannot start the benchmark"))
+}
+
+/// The folder of the Express server, with its packages.
+fn express(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let folder = workspace.target.join("bench-express");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for name in ["package.json", "package-lock.json", "server.mjs"] {
+        let from = workspace.root.join("tests/bench/express").join(name);
+        std::fs::copy(&from, folder.join(name)).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    eprintln!("Installing Express and mysql2 with npm ci into {}", folder.display());
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
+    run::run(&mut npm)?;
+    Ok(folder)
+}
+
+/// `v20.20.2`.
+fn node() -> anyhow::Result<String> {
+    let output = Command::new("node").arg("--version").output().context("cannot start node: install Node")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// `rustc 1.95.0`.

@@ -132,7 +132,7 @@ impl App {
         let open = open.route_layer(from_fn(parameters::known));
         let mut router = guarded
             .merge(open)
-            .merge(seed::router())
+            .merge(seed::router().route_layer(from_fn_with_state(self.clone(), seed::log::requests)))
             .merge(seed::live::router(self))
             .route("/v1/openapi.json", get(openapi::document))
             .fallback(unknown_route)

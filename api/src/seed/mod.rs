@@ -7,6 +7,7 @@
 //! * [`sending`]: messages, files and invoices, which go out through a device's outbox,
 //! * [`instances`]: devices by the identifiers that callers know, among the caller's own only,
 //! * [`live`]: live events over Socket.IO, [`environment`]: configuration by the names that were in use before,
+//!   `log`: log lines that scripts look for,
 //! * [`states`]: from a phase to `INIT`, `QR`, `CONNECTED` …, pure,
 //! * [`extract`]: what a handler takes ([`SeedUser`], fields of a query or a body), [`answers`]: JSON and errors in Spanish.
 //!
@@ -19,6 +20,7 @@ pub mod environment;
 pub mod extract;
 pub mod instances;
 pub mod live;
+pub(crate) mod log;
 pub mod qr;
 pub mod sending;
 pub mod settings;

@@ -33,6 +33,10 @@ pub struct Settings {
         action = ArgAction::Set
     )]
     pub registration: bool,
+    /// Write the log lines that scripts may look for ("✅ Cliente … conectado exitosamente a WhatsApp" …). They have phone numbers in them.
+    #[arg(long = "compatible-log", env = "ENLACE_SEED_LOG", value_parser = clap::builder::BoolishValueParser::new(),
+        action = ArgAction::SetTrue)]
+    pub log: bool,
     /// Devices that one user may have.
     #[arg(
         long = "compatible-max-devices",
@@ -74,6 +78,7 @@ impl Default for Settings {
             namespace: DeviceKey::DEFAULT_NAMESPACE.to_owned(),
             anonymous_counts: false,
             registration: true,
+            log: false,
             max_devices: 100,
             max_tokens: 100,
             token_lifetime: None,

@@ -110,6 +110,10 @@ impl Process {
         Ok(Self { keeper, leash, told, server })
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.server.as_raw_nonzero().get().cast_unsigned()
+    }
+
     pub(crate) fn has_ended(&mut self) -> anyhow::Result<bool> {
         Ok(self.keeper.try_wait()?.is_some())
     }

@@ -87,6 +87,11 @@ impl Server {
         self.port
     }
 
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// The certificate, which is its own authority.
     pub fn certificate(&self) -> std::path::PathBuf {
         self.directory.path().join("server.crt")

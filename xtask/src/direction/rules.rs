@@ -13,7 +13,7 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("whatsapp-simulator", &[]),
     ("xtask", &[]),
     ("enlace-demo", &["enlace-contract", "whatsapp-simulator"]),
-    ("enlace-bench", &["enlace-contract", "whatsapp-simulator"]),
+    ("enlace-bench", &["enlace-contract", "enlace-databases", "whatsapp-simulator"]),
     ("enlace-e2e", &["enlace-contract", "enlace-crds", "whatsapp-simulator"]),
     ("enlace-compat", &["enlace-databases", "whatsapp-simulator"]),
     ("enlace-databases", &[]),
