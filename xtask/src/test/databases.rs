@@ -1,4 +1,4 @@
-//! The database servers of the tests: Debian's packages, installed when they are missing.
+//! The database servers of the tests, and PHP with its curl, in which clients are written: Debian's packages, installed when they are missing.
 //!
 //! Where services are started on installation, the package's own server runs from then on; no test uses it.
 
@@ -7,22 +7,38 @@ use std::process::Command;
 
 use crate::run::{self, Outcome};
 
-/// A package, what it is, and a program of it, as `tests/databases` finds it: in the path, or in a folder for each version.
+/// A package, what it is, and how it is found.
 struct Package {
     name: &'static str,
     what: &'static str,
-    program: &'static str,
-    versions: Option<&'static str>,
+    found: Found,
 }
 
-const PACKAGES: [Package; 2] = [
+/// What shows that a package is there.
+enum Found {
+    /// A program, as `tests/databases` finds it: in the path, or in a folder for each version.
+    Program { name: &'static str, versions: Option<&'static str> },
+    /// A program of PHP that ends well.
+    Php(&'static str),
+}
+
+const PACKAGES: [Package; 4] = [
     Package {
         name: "postgresql",
         what: "PostgreSQL",
-        program: "postgres",
-        versions: Some("/usr/lib/postgresql"),
+        found: Found::Program { name: "postgres", versions: Some("/usr/lib/postgresql") },
     },
-    Package { name: "mariadb-server", what: "MariaDB", program: "mariadbd", versions: None },
+    Package {
+        name: "mariadb-server",
+        what: "MariaDB",
+        found: Found::Program { name: "mariadbd", versions: None },
+    },
+    Package { name: "php-cli", what: "PHP", found: Found::Program { name: "php", versions: None } },
+    Package {
+        name: "php-curl",
+        what: "PHP's curl",
+        found: Found::Php("exit(extension_loaded('curl') ? 0 : 1);"),
+    },
 ];
 
 /// Says what [`provide`] will install, when it will.
@@ -40,11 +56,11 @@ pub(super) fn announce(fast: bool) {
 pub(super) fn provide() -> anyhow::Result<Outcome> {
     let wanted = missing();
     if wanted.is_empty() {
-        println!("Nothing to install: {} are there.", PACKAGES.map(|package| package.what).join(" and "));
+        println!("Nothing to install: {} are there.", PACKAGES.map(|package| package.what).join(", "));
         return Ok(Outcome::Passed);
     }
     let why = match install(&wanted) {
-        Ok(()) => "the package has no program where it was looked for".to_owned(),
+        Ok(()) => "the package is not found where it was looked for".to_owned(),
         Err(error) => format!("{error:#}"),
     };
     let left = missing();
@@ -85,12 +101,19 @@ fn names(packages: &[&Package]) -> String {
 
 impl Package {
     fn is_installed(&self) -> bool {
-        let versions = self.versions.map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
+        let (name, versions) = match self.found {
+            Found::Program { name, versions } => (name, versions),
+            Found::Php(program) => {
+                let ran = Command::new("php").args(["-r", program]).output();
+                return ran.is_ok_and(|output| output.status.success());
+            }
+        };
+        let versions = versions.map(std::fs::read_dir).into_iter().flatten().flatten().flatten();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut folders = versions
             .map(|version| version.path().join("bin"))
             .chain(std::env::split_paths(&path))
             .chain([Path::new("/usr/sbin").to_owned()]);
-        folders.any(|folder| folder.join(self.program).is_file())
+        folders.any(|folder| folder.join(name).is_file())
     }
 }
