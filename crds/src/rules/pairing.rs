@@ -1,8 +1,9 @@
 //! How long a device may wait to be linked, and the way back.
 //!
 //! A device that no phone linked within `pairing.timeout`, or within that time of the last request to pair, is expired: its pod and its
-//! empty volume go. The time runs from when the device itself said that it has no session, so nothing is cleaned up that was never heard:
-//! its volume may be one with a session, adopted or restored. A device that was linked once never expires: its volume has messages.
+//! empty volume go. The time runs from when the device itself said that it has no session, and ends only while it still says so: a volume that
+//! nobody heard of may be one with a session, adopted or restored, and a phone may link while nobody listens. A device that was linked once
+//! never expires: its volume has messages.
 
 use std::time::Duration;
 
@@ -66,14 +67,20 @@ pub fn ever_linked(status: &WhatsAppDeviceStatus, state: Option<&DeviceState>) -
 }
 
 /// Since when a device is known to have no session: since `Paired` is False, or since this moment, when it says so for the first time.
+///
+/// Only its own word counts. What its status says of a device that is not heard may be from before a phone linked, while nobody listened;
+/// only one that has expired already stays so.
 pub fn unlinked_since(
     status: &WhatsAppDeviceStatus,
     state: Option<&DeviceState>,
     now: Timestamp,
 ) -> Option<Timestamp> {
+    let says_so = state.is_some_and(|state| !state.paired && state.phase != Phase::Starting);
+    if !says_so && status.phase != Some(Phase::PairingExpired) {
+        return None;
+    }
     let known = status.condition(PAIRED).filter(|paired| paired.status == "False");
-    let heard = state.filter(|state| !state.paired && state.phase != Phase::Starting);
-    known.map(|paired| paired.last_transition_time.0).or_else(|| heard.map(|_| now))
+    known.map(|paired| paired.last_transition_time.0).or_else(|| says_so.then_some(now))
 }
 
 /// The newest request to pair, of the annotation. A text that is no time counts as none.

@@ -235,6 +235,23 @@ fn a_device_that_was_never_heard_does_not_expire() {
 }
 
 #[test]
+fn a_device_that_is_not_heard_when_its_time_ends_does_not_expire() {
+    // A phone may have linked while no operator ran, or while it could not reach the device.
+    let (scan, starting, online) = (awaiting_scan(), said(Phase::Starting), connected());
+    let before = first(&seen(Observed::State(&scan)));
+    for device in
+        [Observed::NotRunning, Observed::Unreachable { since: at(90_000) }, Observed::State(&starting)]
+    {
+        let later = status(&before, &seen(device), at(90_000));
+        assert_ne!(later.phase, Some(Phase::PairingExpired), "{device:?}");
+        let linked = status(&later, &seen(Observed::State(&online)), at(90_010));
+        assert_eq!(linked.phase, Some(Phase::Connected), "{device:?}");
+        let waiting = status(&later, &seen(Observed::State(&scan)), at(90_010));
+        assert_eq!(waiting.phase, Some(Phase::PairingExpired), "{device:?}");
+    }
+}
+
+#[test]
 fn the_time_to_link_starts_anew_after_a_suspension() {
     let scan = awaiting_scan();
     let waiting = first(&seen(Observed::State(&scan)));
