@@ -10,6 +10,7 @@ mod devices;
 mod events;
 mod fixture;
 mod folder;
+mod front;
 mod forwarding;
 mod limits;
 mod openapi;
