@@ -80,14 +80,22 @@ impl Delivery {
         Ok(Self { client, items, ids })
     }
 
-    /// Waits until all messages went out or one failed, for [`WAIT`] at most.
+    /// Waits until all messages went out or one failed, for [`WAIT`] at most. They wait still when the device cannot be asked.
     pub(super) async fn settled(&self) -> Result<Outcome, Refusal> {
         // When one fails those after it do: the last one tells of all.
         let Some(last) = self.items.last() else { return Ok(Outcome::Sent) };
-        let last = self.client.settled(&last.id, WAIT).await.map_err(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a message's outcome is not known");
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Unknown", "Error verificando estado")
-        })?;
+        let last = match self.client.settled(&last.id, WAIT).await {
+            Ok(last) => last,
+            Err(ClientError::Refused(problem)) if problem.status == StatusCode::NOT_FOUND => {
+                let text = "Error verificando estado";
+                return Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Lost", text));
+            }
+            Err(error) => {
+                // It is stored: an error would have the caller send it again.
+                tracing::warn!(error = &error as &dyn std::error::Error, "a message's outcome is not known");
+                return Ok(Outcome::Waiting);
+            }
+        };
         match last.state {
             MessageState::Sent | MessageState::Delivered | MessageState::Read => Ok(Outcome::Sent),
             MessageState::Queued | MessageState::Sending => Ok(Outcome::Waiting),

@@ -86,7 +86,8 @@ fn runs(program: &str, arguments: &[&str], package: &str) -> bool {
     let runs = ran.is_ok_and(|output| output.status.success());
     if !runs {
         // Past what the test harness holds back.
-        writeln!(std::io::stderr(), "SKIPPED: a test with {program}: install the package {package}").unwrap();
+        let mut seen = std::io::stderr();
+        writeln!(seen, "SKIPPED: a test with {program}: install the package {package}").unwrap();
     }
     runs
 }
