@@ -45,7 +45,7 @@ pub(super) async fn run(mut teller: Teller, mut device: watch::Receiver<Arc<Devi
                 return;
             }
         } else {
-            teller.standing(&now, Standing::of(now.phase(), None), None).await;
+            teller.from_outside(&now).await;
         }
         let rests = now.phase() == Phase::Suspended;
         tokio::select! {
@@ -87,7 +87,7 @@ impl Teller {
                     let device = Arc::clone(&device.borrow());
                     // What is decided outside, the device itself does not know.
                     if matches!(device.phase(), Phase::Suspended | Phase::PairingExpired) {
-                        self.standing(&device, Standing::of(device.phase(), None), Some(client)).await;
+                        self.from_outside(&device).await;
                     }
                 }
             }
@@ -116,9 +116,14 @@ impl Teller {
         }
     }
 
-    async fn standing(&mut self, device: &Device, now: Standing, client: Option<&DeviceClient>) {
-        if let Some(told) = self.seen.note(now) {
-            self.tell(device, told, None, client).await;
+    /// Tells what the directory knows of a device that says nothing itself: that it is not connected. The rest may be older than what the
+    /// device said last.
+    async fn from_outside(&mut self, device: &Device) {
+        let now = Standing::of(device.phase(), None);
+        if matches!(now, Standing::Closed { .. })
+            && let Some(told) = self.seen.note(now)
+        {
+            self.tell(device, told, None, None).await;
         }
     }
 
@@ -150,12 +155,17 @@ impl Teller {
     /// A code links a phone: whoever may not do that hears that there is one.
     async fn tell_code(&self, id: &str, picture: &str) {
         self.emit(Action::DevicesPair, DEVICE_STATUS, &events::code(id, Some(picture))).await;
-        let others = self.io.to(self.rooms(Action::EventsRead)).except(self.rooms(Action::DevicesPair));
-        count(others.emit(DEVICE_STATUS, &events::code(id, None)).await);
+        if let Some(all) = self.io.of("/") {
+            let others = all.to(self.rooms(Action::EventsRead)).except(self.rooms(Action::DevicesPair));
+            count(others.emit(DEVICE_STATUS, &events::code(id, None)).await);
+        }
     }
 
     async fn emit(&self, action: Action, event: &str, payload: &Value) {
-        count(self.io.to(self.rooms(action)).emit(event, payload).await);
+        // It is gone when the server stops.
+        if let Some(all) = self.io.of("/") {
+            count(all.to(self.rooms(action)).emit(event, payload).await);
+        }
     }
 
     fn rooms(&self, action: Action) -> [String; 2] {
