@@ -280,7 +280,11 @@ pub async fn released(context: &Context, claim: &SeenClaim) -> Result<(), ApplyE
         .map_err(failed("releasing", "Lease of a number"))
 }
 
-async fn volume(context: &Context, seen: &Seen, step: VolumeStep) -> Result<(), ApplyError> {
+/// Carries out what is planned about the volume.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn volume(context: &Context, seen: &Seen, step: VolumeStep) -> Result<(), ApplyError> {
     let device = &seen.device;
     let namespace = device.namespace().unwrap_or_default();
     let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);

@@ -185,7 +185,7 @@ async fn depart(context: &Context, validated: &Validated, now: Timestamp) -> Res
                 );
                 status::tell(context, &seen.device, Told::warning("LogoutSkipped", note)).await;
             }
-            leave(context, seen).await
+            leave(context, validated).await
         }
         Departure::LogOut { last } => {
             context.memories.with(&seen.reference, &seen.uid, |memory| memory.logout_tried = true);
@@ -198,7 +198,7 @@ async fn depart(context: &Context, validated: &Validated, now: Timestamp) -> Res
                         Told::normal("LoggedOut", "the device was unlinked at WhatsApp"),
                     )
                     .await;
-                    leave(context, seen).await
+                    leave(context, validated).await
                 }
                 Err(error) => {
                     let key = key_of(&seen.reference);
@@ -222,7 +222,11 @@ async fn log_out(context: &Context, seen: &Seen) -> Result<(), Option<ClientErro
     client.log_out().await.map(|_| ()).map_err(Some)
 }
 
-async fn leave(context: &Context, seen: &Seen) -> Result<Action, ReconcileError> {
+async fn leave(context: &Context, validated: &Validated) -> Result<Action, ReconcileError> {
+    let seen = &validated.seen;
+    if let Some(step) = plan::kept(validated) {
+        apply::volume(context, seen, step).await.map_err(ReconcileError::Apply)?;
+    }
     apply::let_go(context, seen).await.map_err(ReconcileError::Apply)?;
     Ok(Action::await_change())
 }

@@ -282,10 +282,13 @@ fn may_have_its_number(claimed: &Claimed) -> bool {
     match claimed.outcome {
         ClaimOutcome::Granted | ClaimOutcome::NotNeeded => true,
         ClaimOutcome::Pending => false,
-        // A device whose phone just linked has to be told, so that it ends that session.
-        ClaimOutcome::Duplicate { .. } => {
-            claimed.asks().is_some_and(|asked| claimed.validated.seen.claims.wanted.number == Some(asked))
-        }
+        // A device whose phone just linked has to be told, and goes on until it has ended that session.
+        ClaimOutcome::Duplicate { .. } => claimed.state().is_some_and(|state| {
+            let linked = state.account.as_ref().map(|account| account.phone_number.canonical());
+            linked.is_some()
+                && linked == claimed.validated.seen.claims.wanted.number
+                && matches!(state.claim, ClaimState::Pending | ClaimState::Refused)
+        }),
     }
 }
 
@@ -297,9 +300,27 @@ fn finalizers(validated: &Validated) -> Option<Vec<String>> {
     let wants = device.spec.deletion_policy == DeletionPolicy::Logout;
     match (has, wants) {
         (false, true) => Some(now.into_iter().chain([names::LOGOUT_FINALIZER.to_owned()]).collect()),
-        (true, false) => Some(without_ours(now)),
+        // It holds the device until the volume would outlive it.
+        (true, false) if !owns_volume(validated) => Some(without_ours(now)),
         _ => None,
     }
+}
+
+/// Whether the volume would go with the device.
+fn owns_volume(validated: &Validated) -> bool {
+    let Validated { seen, .. } = validated;
+    let owners =
+        seen.children.volume_claim.iter().flat_map(|volume| volume.owner_references.iter().flatten());
+    owners.clone().any(|owner| owner.uid == seen.uid)
+}
+
+/// What is to be done with the volume before a device goes that is to leave it: its policy may have changed a moment ago.
+pub fn kept(validated: &Validated) -> Option<VolumeStep> {
+    let Validated { seen, key, .. } = validated;
+    let keeps = seen.device.spec.deletion_policy == DeletionPolicy::KeepSession && owns_volume(validated);
+    let volume = seen.children.volume_claim.as_ref();
+    let volume = volume.filter(|volume| keeps && volume.deletion_timestamp.is_none())?;
+    volume_claim::change(&seen.device, key, volume).map(VolumeStep::Change)
 }
 
 /// Finalizers without the operator's own.
@@ -310,11 +331,13 @@ pub fn without_ours(finalizers: Vec<String>) -> Vec<String> {
 fn volume_step(validated: &Validated, settings: &Settings, run: bool, expired: bool) -> Option<VolumeStep> {
     let Validated { seen, key, .. } = validated;
     match &seen.children.volume_claim {
-        // The pod has it open until it is gone.
+        // The pod has it open until it is gone. One that was made for another device, or restored, may have more in it than this device's
+        // nothing.
         Some(volume) if expired => volume
             .uid
             .clone()
             .filter(|_| seen.pod.is_none() && volume.deletion_timestamp.is_none())
+            .filter(|_| !volume_claim::is_adopted(&seen.device, volume))
             .map(|uid| VolumeStep::Delete { uid }),
         // A device that never ran needs none yet.
         None if !run => None,

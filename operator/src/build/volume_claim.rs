@@ -55,22 +55,26 @@ pub fn volume_claim(
     }
 }
 
-/// A merge patch for a volume that exists: its owner, its labels, and its size when it is to grow. None: nothing differs.
+/// A merge patch for a volume that exists: its owner and its labels, or else its size when it is to grow. None: nothing differs.
+///
+/// One after the other: a storage class that lets no volume grow must not keep a volume from staying or going as declared.
 pub fn change(device: &WhatsAppDevice, key: &DeviceKey, current: &ObjectMeta) -> Option<Value> {
     let written = |name: &str| current.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str);
     let asked = written(names::VOLUME_SIZE);
     // A kept volume may be larger than what its new device asks for; it cannot shrink.
-    let grows = asked.is_none_or(|asked| bytes(&device.spec.storage.size) > bytes(asked));
+    let same_labels = labels(key)
+        .iter()
+        .all(|(name, value)| current.labels.as_ref().and_then(|all| all.get(name)) == Some(value));
+    let same_owners =
+        current.owner_references.clone().unwrap_or_default() == owners(device).unwrap_or_default();
+    let grows = same_labels
+        && same_owners
+        && asked.is_none_or(|asked| bytes(&device.spec.storage.size) > bytes(asked));
     let size = if grows { device.spec.storage.size.as_str() } else { asked.unwrap_or_default() };
     // Without a device it was made by a person, who restored it.
     let made_for = written(names::MADE_FOR).unwrap_or_default();
     let wanted = annotations(device, key, made_for, size);
-    let same_labels = labels(key)
-        .iter()
-        .all(|(name, value)| current.labels.as_ref().and_then(|all| all.get(name)) == Some(value));
     let same_annotations = wanted.iter().all(|(name, value)| written(name) == Some(value));
-    let same_owners =
-        current.owner_references.clone().unwrap_or_default() == owners(device).unwrap_or_default();
     if same_labels && same_annotations && same_owners {
         return None;
     }

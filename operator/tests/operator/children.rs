@@ -150,6 +150,23 @@ async fn a_volume_that_may_not_grow_holds_nothing_else_up_and_somebody_is_told()
 }
 
 #[tokio::test]
+async fn a_volume_that_may_not_grow_is_kept_as_declared() {
+    let stage = Stage::new().await;
+    stage.create("billing", json!({}));
+    stage.settle("billing").await;
+    let change = json!({ "spec": { "storage": { "size": "2Gi" }, "deletionPolicy": "KeepSession" } });
+    stage.server.change("whatsappdevices", "billing", change);
+    let calls = stage.look("billing").await;
+    let patch = calls.iter().find(|call| call.resource == "persistentvolumeclaims").unwrap();
+    assert_eq!(patch.body.get("spec"), None, "its size would be refused, and its owner with it");
+    let volume = stage.server.get("persistentvolumeclaims", "shop", "billing-session").unwrap();
+    assert_eq!(volume["metadata"].get("ownerReferences"), None);
+    stage.settle("billing").await;
+    let volume = stage.server.get("persistentvolumeclaims", "shop", "billing-session").unwrap();
+    assert_eq!(volume["spec"]["resources"]["requests"]["storage"], "2Gi");
+}
+
+#[tokio::test]
 async fn a_pod_is_restricted_and_told_nothing_it_need_not_know() {
     let stage = Stage::new().await;
     stage.create(

@@ -135,6 +135,9 @@ async fn a_device_that_asks_is_granted_its_number_with_the_lease_and_refused_wit
     stage.look("second").await;
     assert_eq!(serde_json::to_value(answers()).unwrap(), json!([granted(false)]));
     assert_eq!(stage.replicas("second"), 1, "it has to end that session first");
+    stage.says("second", linked("525550000001", ClaimState::Refused)).await;
+    stage.look("second").await;
+    assert_eq!(stage.replicas("second"), 1, "it is about to");
     assert_eq!(holder(&stage), Some(uid(&stage, "first")));
     // What it links next is another number.
     stage.says("second", DeviceState { phase: Phase::LoggedOut, ..DeviceState::default() }).await;

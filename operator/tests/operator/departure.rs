@@ -68,3 +68,33 @@ async fn a_kept_session_is_not_ended() {
     assert!(stage.server.get("whatsappdevices", "shop", "billing").is_none(), "no finalizer holds it");
     assert_eq!(logouts(&stage), 0);
 }
+
+#[tokio::test]
+async fn a_session_that_is_to_be_kept_since_a_moment_ago_outlives_its_device() {
+    let stage = Stage::new().await;
+    connected(&stage).await;
+    // Nobody looked in between.
+    stage.server.change("whatsappdevices", "billing", json!({ "spec": { "deletionPolicy": "KeepSession" } }));
+    stage.server.delete("whatsappdevices", "shop", "billing");
+    // The device waits until its volume does not go with it.
+    stage.server.fail_next("patch", "persistentvolumeclaims", 500);
+    assert!(stage.try_look("shop", "billing").await.0.is_err());
+    assert!(stage.server.get("whatsappdevices", "shop", "billing").is_some());
+    stage.look("billing").await;
+    assert!(stage.server.get("whatsappdevices", "shop", "billing").is_none());
+    let volume = stage.server.get("persistentvolumeclaims", "shop", "billing-session").unwrap();
+    assert_eq!(volume["metadata"].get("ownerReferences"), None, "the garbage collector would delete it");
+    assert_eq!(logouts(&stage), 0);
+}
+
+#[tokio::test]
+async fn the_finalizer_stays_until_a_kept_volume_has_no_owner() {
+    let stage = Stage::new().await;
+    connected(&stage).await;
+    stage.server.change("whatsappdevices", "billing", json!({ "spec": { "deletionPolicy": "KeepSession" } }));
+    stage.server.fail_next("patch", "persistentvolumeclaims", 500);
+    assert!(stage.try_look("shop", "billing").await.0.is_err());
+    assert_eq!(stage.device("billing")["metadata"]["finalizers"], json!(["enlace.dev/logout"]));
+    stage.settle("billing").await;
+    assert_eq!(stage.device("billing")["metadata"]["finalizers"], json!([]));
+}

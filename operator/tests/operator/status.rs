@@ -132,3 +132,25 @@ async fn an_expired_device_loses_pod_and_empty_volume_and_comes_back_when_asked(
     assert_eq!(stage.replicas("billing"), 1);
     assert!(volume().is_some());
 }
+
+#[tokio::test]
+async fn an_expired_device_leaves_a_volume_that_was_not_made_for_it() {
+    let stage = Stage::new().await;
+    stage.create("billing", json!({ "deletionPolicy": "KeepSession", "pairing": { "timeout": "1m" } }));
+    stage.settle("billing").await;
+    stage.start_pod("billing");
+    stage.says("billing", scan()).await;
+    stage.settle("billing").await;
+    // As of a device of this name that was here before, or of a snapshot.
+    let another = json!({ "metadata": { "annotations": { "enlace.dev/made-for": "another" } } });
+    stage.server.change("persistentvolumeclaims", "billing-session", another);
+    let mut status = stage.device("billing")["status"].clone();
+    status["conditions"][2]["lastTransitionTime"] = "2020-01-01T00:00:00Z".into();
+    stage.server.change("whatsappdevices", "billing", json!({ "status": status }));
+    stage.settle("billing").await;
+    assert_eq!(stage.device("billing")["status"]["phase"], "PairingExpired");
+    stage.server.delete("pods", "shop", "billing-0");
+    stage.settle("billing").await;
+    assert_eq!(stage.replicas("billing"), 0);
+    assert!(stage.server.get("persistentvolumeclaims", "shop", "billing-session").is_some());
+}
