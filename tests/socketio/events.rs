@@ -41,7 +41,11 @@ async fn a_client_with_its_defaults_hears_its_own_devices_from_the_code_to_the_e
     let message = json!({ "number": CUSTOMER, "message": "Sí", "fromNumber": id });
     ana.call("POST", "/api/send-message", Some(message)).await;
     let sent = of_ana
-        .until("messageStatusChanged", |event| (event["estado"] == "enviado").then(|| event.clone()))
+        .until("messageStatusChanged", |event| {
+            // A receipt that comes before WhatsApp's acknowledgement says more.
+            let out = event["estado"] == "enviado" || event["estado"] == "entregado";
+            out.then(|| event.clone())
+        })
         .await;
     assert_eq!((&sent["instancia_id"], &sent["to"]), (&json!(id), &json!(CUSTOMER)));
 
@@ -101,5 +105,29 @@ async fn a_stop_does_not_wait_for_those_who_listen_and_they_come_back_by_themsel
     for listener in &listeners {
         listener.times("connect", 2).await;
     }
+    enlace.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_that_may_not_link_hears_that_there_is_a_code_and_not_the_code() {
+    let Some(client) = client().await else { return };
+    let world = World::new().await;
+    let enlace = world.start().await;
+    let ana = Person::register(&enlace, NUMBER).await;
+    let narrowed = json!({ "name": "monitor", "actions": ["events:read"] });
+    let narrowed = ana.call("POST", "/v1/tokens", Some(narrowed)).await;
+    let listener = client.listen(&enlace.url, &json!({ "auth": { "token": narrowed["value"] } }));
+    listener.first("connect").await;
+    let id = ana.add_device().await;
+    let code = listener
+        .until("deviceStatusChanged", |event| (event["state"] == "QR").then(|| event.clone()))
+        .await;
+    assert_eq!(code, json!({ "instancia_id": id, "status": "conectando", "state": "QR" }));
+
+    let blind = json!({ "name": "sender", "actions": ["messages:send"] });
+    let blind = ana.call("POST", "/v1/tokens", Some(blind)).await;
+    let refused = client.listen(&enlace.url, &json!({ "auth": { "token": blind["value"] } }));
+    let refused = refused.first("connect_error").await;
+    assert_eq!(refused["message"], "El token no tiene permiso para esta operación");
     enlace.stop().await;
 }
