@@ -119,9 +119,8 @@ async fn a_token_that_may_not_link_hears_that_there_is_a_code_and_not_the_code()
     let listener = client.listen(&enlace.url, &json!({ "auth": { "token": narrowed["value"] } }));
     listener.first("connect").await;
     let id = ana.add_device().await;
-    let code = listener
-        .until("deviceStatusChanged", |event| (event["state"] == "QR").then(|| event.clone()))
-        .await;
+    let code =
+        listener.until("deviceStatusChanged", |event| (event["state"] == "QR").then(|| event.clone())).await;
     assert_eq!(code, json!({ "instancia_id": id, "status": "conectando", "state": "QR" }));
 
     let blind = json!({ "name": "sender", "actions": ["messages:send"] });
