@@ -9,7 +9,7 @@
 //! * [`cluster`]: a real Kubernetes on this machine, for tests.
 //!
 //! What they stand on: [`workspace`] (where things are), [`build`] (the two builds, for production and for the simulator),
-//! [`run`] (programs, and the report of a run), [`direction`] (who may depend on whom), [`setup`] (what is installed first).
+//! [`run`] (programs, and the report of a run), [`direction`] (who may depend on whom), [`setup`] (what is installed first), [`helm`] (which is built).
 
 mod bench;
 mod build;
@@ -18,6 +18,7 @@ mod compat;
 mod crds;
 mod demo;
 mod direction;
+mod helm;
 mod images;
 mod run;
 mod setup;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::commands::json as get;
@@ -9,6 +10,9 @@ use crate::installation::{RELEASE, SYSTEM};
 
 /// The variable that names the audit log of the cluster under test.
 const LOG: &str = "ENLACE_TEST_AUDIT_LOG";
+
+/// The code of an answer that something was made.
+const CREATED: u64 = 201;
 
 /// A request of a service account of the installation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +27,8 @@ pub struct Request {
     pub code: u64,
     /// Why it was refused, if it was.
     pub message: String,
+    /// When it came.
+    pub at: Timestamp,
 }
 
 /// A verb on a resource.
@@ -50,13 +56,16 @@ pub struct Granted {
 }
 
 impl Granted {
-    /// Whether a request needed this.
+    /// Whether a request needed this. A patch that makes an object, as server-side apply does, is checked for `create` too.
     pub fn is_used_by(&self, request: &Request) -> bool {
         let Self { account, namespace, permission: Permission { verb, group, resource, name } } = self;
         let asked = &request.permission;
+        let same_verb =
+            *verb == asked.verb || (verb == "create" && asked.verb == "patch" && request.code == CREATED);
         *account == request.account
+            && same_verb
             && (namespace.is_none() || *namespace == request.namespace)
-            && (verb, group, resource) == (&asked.verb, &asked.group, &asked.resource)
+            && (group, resource) == (&asked.group, &asked.resource)
             && (name.is_none() || *name == asked.name)
     }
 }
@@ -70,13 +79,10 @@ pub fn log() -> Option<String> {
     )
 }
 
-/// The requests of the installation's accounts since a time of the log's own form.
-pub fn requests(log: &str, since: &str) -> Vec<Request> {
+/// The requests of the installation's accounts since a time.
+pub fn requests(log: &str, since: Timestamp) -> Vec<Request> {
     let whole = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    whole
-        .filter(|event| event["requestReceivedTimestamp"].as_str() >= Some(since))
-        .filter_map(|event| request(&event))
-        .collect()
+    whole.filter_map(|event| request(&event)).filter(|request| request.at >= since).collect()
 }
 
 fn request(event: &Value) -> Option<Request> {
@@ -99,6 +105,7 @@ fn request(event: &Value) -> Option<Request> {
         namespace: text("/objectRef/namespace"),
         code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
         message: text("/responseStatus/message").unwrap_or_default(),
+        at: text("/requestReceivedTimestamp")?.parse().ok()?,
     })
 }
 
@@ -178,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_permission_is_used_by_a_request_for_the_same_thing() {
-        let requests = requests(LINE, "2026-01-01");
+        let requests = requests(LINE, Timestamp::UNIX_EPOCH);
         assert_eq!(requests.len(), 1);
         let used = |granted: Granted| granted.is_used_by(&requests[0]);
         assert!(used(rule(None, "whatsappdevices/status", &[])));
@@ -189,8 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn a_patch_that_made_the_object_used_the_right_to_create() {
+        let mut create = rule(None, "whatsappdevices/status", &[]);
+        create.permission.verb = "create".to_owned();
+        assert!(!create.is_used_by(&requests(LINE, Timestamp::UNIX_EPOCH)[0]));
+        assert!(create.is_used_by(&requests(&LINE.replace("200", "201"), Timestamp::UNIX_EPOCH)[0]));
+    }
+
+    #[test]
     fn requests_of_others_and_of_before_do_not_count() {
-        assert_eq!(requests(LINE, "2026-01-03"), []);
-        assert_eq!(requests(&LINE.replace("enlace-e2e-system", "elsewhere"), "2026-01-01"), []);
+        assert_eq!(requests(LINE, "2026-01-03T00:00:00Z".parse().unwrap()), []);
+        assert_eq!(requests(&LINE.replace("enlace-e2e-system", "elsewhere"), Timestamp::UNIX_EPOCH), []);
     }
 }

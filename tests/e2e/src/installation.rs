@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use whatsapp_simulator::Control;
 
@@ -18,6 +19,8 @@ pub const SECRETS: &str = "enlace-e2e-secrets";
 const WHATSAPP: &str = "enlace-e2e-whatsapp";
 /// The label of every namespace that these tests make.
 const OURS: &str = "enlace.dev/e2e";
+const UNINSTALLED: &str = "enlace.dev/e2e-uninstalled";
+const INSTALLED_AGAIN: &str = "enlace.dev/e2e-installed-again";
 const SIMULATOR_PORT: u16 = 8788;
 /// A prefix for the images' names on a cluster of one's own: `registry.example.com/team`.
 const REGISTRY: &str = "ENLACE_TEST_REGISTRY";
@@ -32,11 +35,29 @@ pub fn whatsapp() -> Control {
 /// `helm install`, with values that the chart's schema has looked at.
 pub fn install() {
     helm_install(INSTALLED.get().unwrap());
+    note(INSTALLED_AGAIN);
 }
 
 /// `helm uninstall`; helm waits for what the chart does then.
 pub fn uninstall() {
+    note(UNINSTALLED);
     helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "120s"], None);
+}
+
+/// Whether the installation was being uninstalled then: its rights go before its last pod has ended.
+pub fn was_being_uninstalled(at: Timestamp) -> bool {
+    let noted = |name: &str| -> Option<Timestamp> {
+        let namespace = get(&["get", "namespace", SYSTEM]);
+        namespace["metadata"]["annotations"][name].as_str()?.parse().ok()
+    };
+    noted(UNINSTALLED).is_some_and(|from| at >= from)
+        && noted(INSTALLED_AGAIN).is_none_or(|until| at <= until)
+}
+
+/// Writes a time down where the tests of permissions find it, which are another process.
+fn note(what: &str) {
+    let now = format!("{what}={}", Timestamp::now());
+    kubectl(&["annotate", "namespace", SYSTEM, "--overwrite", &now]);
 }
 
 /// A namespace with the restricted Pod Security level, ready for pods.

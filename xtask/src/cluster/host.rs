@@ -29,7 +29,7 @@ const MORE_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
 /// Why no cluster can run on this machine, if so.
-pub(crate) fn obstacle() -> Option<String> {
+pub(super) fn obstacle() -> Option<String> {
     if !cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))) {
         return Some(format!(
             "it needs Linux on x86_64 or aarch64, this is {} on {}",

@@ -8,7 +8,8 @@
 //! * [`network`]: the node's links and the filter around them,
 //! * [`pause`]: the image that every pod needs,
 //! * [`process`]: programs that go on when this one has ended,
-//! * [`up`] and [`down`]: the way from nothing to a cluster, and back.
+//! * [`up`] and [`down`]: the way from nothing to a cluster, and back,
+//! * [`testing`]: the tests that run on it.
 //!
 //! `tests/cluster/README.md` says what this Kubernetes has and what it lacks.
 
@@ -21,7 +22,10 @@ mod network;
 mod pause;
 mod process;
 mod programs;
+mod testing;
 mod up;
+
+pub(crate) use self::testing::{announce, test};
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -32,12 +36,13 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
 use self::programs::Programs;
-use crate::run;
+use crate::helm;
+use crate::run::{self, Outcome};
 use crate::setup;
 use crate::workspace::Workspace;
 
 /// The variable that names the kubeconfig of a cluster of one's own. `KUBECONFIG` is never looked at: it may name anything.
-pub(crate) const OWN_CLUSTER: &str = "ENLACE_TEST_KUBECONFIG";
+const OWN_CLUSTER: &str = "ENLACE_TEST_KUBECONFIG";
 
 /// Options of `cargo xtask cluster`.
 #[derive(Args)]
@@ -58,6 +63,11 @@ enum Verb {
         #[arg(required = true, value_name = "ARCHIVE")]
         archives: Vec<PathBuf>,
     },
+    /// Run the tests that need it: all, or those with one of these words in their names.
+    Test {
+        /// Words of names.
+        words: Vec<String>,
+    },
     /// Say whether it runs, and where its credentials and logs are.
     Status,
 }
@@ -74,44 +84,31 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             status()
         }
         Verb::Down => down(),
+        Verb::Test { words } => match test(&workspace, words)? {
+            Outcome::Passed => Ok(ExitCode::SUCCESS),
+            Outcome::PassedWithout(parts) => bail!("not everything ran: {}", parts.join("; ")),
+            Outcome::Skipped(reason) => bail!("no test cluster can run here: {reason}"),
+        },
         Verb::Load { archives } => load(archives).map(|()| ExitCode::SUCCESS),
         Verb::Status => status(),
     }
 }
 
 /// A cluster for tests.
-pub(crate) struct Cluster {
+struct Cluster {
     /// The administrator's kubeconfig.
-    pub(crate) kubeconfig: PathBuf,
+    kubeconfig: PathBuf,
     /// Where requests of service accounts are written down; none for a cluster of one's own.
-    pub(crate) audit_log: Option<PathBuf>,
+    audit_log: Option<PathBuf>,
     /// A folder with `kubectl` and `helm`; none for a cluster of one's own, whose owner has them.
-    pub(crate) programs: Option<PathBuf>,
-}
-
-/// Why there can be no cluster here, if so; not asked of a cluster of one's own.
-pub(crate) fn obstacle() -> Option<String> {
-    if own_cluster().is_some() { None } else { host::obstacle() }
-}
-
-/// What [`up`] will install and build, one sentence for each.
-///
-/// # Errors
-/// The sources cannot be read.
-pub(crate) fn announce(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
-    if own_cluster().is_some() {
-        return Ok(Vec::new());
-    }
-    let packages = host::missing_packages();
-    let install = (!packages.is_empty()).then(|| format!("install Debian packages: {}", packages.join(", ")));
-    Ok(install.into_iter().chain(Programs::of(workspace)?.missing()).collect())
+    programs: Option<PathBuf>,
 }
 
 /// Starts a cluster, unless one runs: that one is used. One that is half dead is ended first.
 ///
 /// # Errors
 /// As for [`run`].
-pub(crate) fn up(workspace: &Workspace) -> anyhow::Result<Cluster> {
+fn up(workspace: &Workspace) -> anyhow::Result<Cluster> {
     if let Some(kubeconfig) = own_cluster() {
         println!("{OWN_CLUSTER} names the cluster of {}: nothing is started.", kubeconfig.display());
         return Ok(Cluster { kubeconfig, audit_log: None, programs: None });
@@ -148,7 +145,7 @@ pub(crate) fn up(workspace: &Workspace) -> anyhow::Result<Cluster> {
 ///
 /// # Errors
 /// No cluster runs, it is one's own, or an archive is not one.
-pub(crate) fn load(archives: &[PathBuf]) -> anyhow::Result<()> {
+fn load(archives: &[PathBuf]) -> anyhow::Result<()> {
     if let Some(kubeconfig) = own_cluster() {
         bail!(
             "{OWN_CLUSTER} names the cluster of {}: push the images to a registry that its nodes can pull from, or load them as its \
@@ -213,7 +210,7 @@ fn status() -> anyhow::Result<ExitCode> {
         let version = network::quietly(Command::new(program).arg("--version"));
         println!("{name:12}{}", version.unwrap_or_else(|error| error.to_string()).trim());
     }
-    println!("{:12}{}", "helm", programs::HELM_VERSION);
+    println!("{:12}{}", "helm", helm::VERSION);
     println!(
         "\nexport KUBECONFIG={} PATH={}:$PATH",
         layout::kubeconfig().display(),

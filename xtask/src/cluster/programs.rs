@@ -9,12 +9,10 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::host;
+use crate::helm;
 use crate::run;
 use crate::setup;
 use crate::workspace::Workspace;
-
-/// The helm that the tests install the chart with.
-pub(super) const HELM_VERSION: &str = "v4.3.1";
 
 /// The module's sources, apart from `cmd`.
 const MODULE_FILES: [&str; 2] = ["go.mod", "go.sum"];
@@ -38,7 +36,7 @@ impl Programs {
         let key = key(&module(workspace))?;
         Ok(Self {
             kubernetes: cache.join(format!("cluster-{key}")),
-            helm: cache.join(format!("helm-{HELM_VERSION}")).join("helm"),
+            helm: helm::kept().context("HOME is not set: there is no folder to keep helm in")?,
         })
     }
 
@@ -52,12 +50,15 @@ impl Programs {
             ));
         }
         if !self.helm.is_file() {
-            missing.push(format!(
-                "build helm {HELM_VERSION} with Go into {}: about 3 minutes, once",
-                folder_of(&self.helm)
-            ));
+            missing.push(format!("build helm {} with Go: about 3 minutes, once", helm::VERSION));
         }
         missing
+    }
+
+    /// Why what is missing cannot be built, if so.
+    pub(super) fn obstacle(&self) -> Option<String> {
+        let needed = !self.missing().is_empty() && host::find("go").is_none();
+        needed.then(|| "its programs are built with Go 1.26 or newer, which is not installed".to_owned())
     }
 
     /// Builds what is missing, after saying so.
@@ -78,13 +79,7 @@ impl Programs {
             })?;
         }
         if !self.helm.is_file() {
-            let folder = self.helm.parent().context("helm is in no folder")?.to_owned();
-            finished_or_nothing(&folder, |folder| {
-                let mut command = go("install")?;
-                // Outside of any module; the same flags as above, so that what is common is compiled once.
-                command.current_dir(folder).env("GOBIN", folder).args(["-trimpath", "-ldflags", "-s -w"]);
-                run::run(command.arg(format!("helm.sh/helm/v4/cmd/helm@{HELM_VERSION}")))
-            })?;
+            helm::build()?;
         }
         Ok(())
     }
@@ -92,10 +87,6 @@ impl Programs {
 
 fn module(workspace: &Workspace) -> PathBuf {
     workspace.root.join("tests/cluster")
-}
-
-fn folder_of(file: &Path) -> std::path::Display<'_> {
-    file.parent().unwrap_or(file).display()
 }
 
 /// Go without cgo: programs that run in an image without a C library, and a build cache that no C compiler has a part in.

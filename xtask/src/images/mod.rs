@@ -115,6 +115,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes the images for tests; gives their archives.
+///
+/// # Errors
+/// As for [`run`].
+pub(crate) fn light(workspace: &Workspace) -> anyhow::Result<Vec<PathBuf>> {
+    let out = workspace.target.join("images/light");
+    let profile = Profile::Light;
+    run(&Options { profile, out: Some(out.clone()), programs: None, registry: None, push: false })?;
+    Ok(programs::images(profile).iter().map(|image| out.join(format!("{}.tar", image.name))).collect())
+}
+
 /// Removes a file or a folder that may not be there.
 fn remove(path: &Path) -> anyhow::Result<()> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };

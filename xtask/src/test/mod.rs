@@ -19,7 +19,7 @@ use clap::Args;
 use crate::build::Trust;
 use crate::run::{self, Outcome, Report};
 use crate::workspace::Workspace;
-use crate::{compat, direction, setup};
+use crate::{cluster, compat, direction, setup};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -41,6 +41,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         licences::announce(options.fast);
         databases::announce(options.fast);
         chart::announce(options.fast);
+        cluster::announce(&workspace, options.fast)?;
         Ok(Outcome::Passed)
     })?;
     report
@@ -61,10 +62,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     report.step("generated files", || passed(suite::generated_files(&workspace, options.fast)))?;
     report.step("tests", || suite::run(&workspace, options.fast, helm.as_deref()))?;
     if options.fast {
-        report.skip("production programs, integration tests, documentation tests, recorded pairs: --fast");
+        report.skip("production programs, integration tests, documentation tests, recorded pairs, cluster tests: --fast");
     } else {
         report.step("recorded pairs of the compatible API", || passed(compat::committed(&workspace)))?;
         report.step("production programs: what they trust", || passed(programs::check(&workspace)))?;
+        report.step("cluster tests", || cluster::test(&workspace, &[]))?;
     }
     report.finish();
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! What the operator does when a device, or something that it made, is changed.
 
 use enlace_crds::names;
-use enlace_e2e::commands::kubectl;
+use enlace_e2e::commands::{json as get, kubectl, with_object};
 use enlace_e2e::device::Device;
 use enlace_e2e::eventually;
 use enlace_e2e::scene::Scene;
@@ -46,5 +46,29 @@ async fn a_change_of_the_pod_restarts_it_and_the_session_goes_on() {
     device.wait("condition=Connected");
     let volume = format!("persistentvolumeclaim/{}", names::volume_claim(&device.key()));
     device.wait_of(&volume, "jsonpath={.spec.resources.requests.storage}=2Gi");
+    scene.end().await;
+}
+
+#[tokio::test]
+#[ignore = "runs in the step of the cluster tests"]
+async fn what_is_somebody_elses_is_left_alone_and_named_in_an_event() {
+    let scene = Scene::new("foreign").await;
+    let volume = json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"namespace": scene.namespace, "name": "billing-session", "labels": {"team": "sales"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+    });
+    with_object(&["create"], &volume);
+    let device = Device::apply(&scene, "billing", json!({"phoneNumber": "525550000014"}));
+    let words = eventually("an event", async || {
+        let events = get(&device.arguments(&["get", "events.events.k8s.io"]));
+        let event = events["items"].as_array()?.iter().find(|event| event["reason"] == "NameTaken")?.clone();
+        event["note"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(words.contains("billing-session exists and is not this device's"), "{words}");
+    let left = device.object("persistentvolumeclaim", "billing-session");
+    assert_eq!(left["metadata"]["labels"], json!({"team": "sales"}));
     scene.end().await;
 }

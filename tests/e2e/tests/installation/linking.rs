@@ -66,18 +66,32 @@ async fn a_code_is_published_in_a_secret_instead_of_the_status() {
     let device = Device::apply(&scene, "secretive", spec);
     let secret = format!("secret/{}", names::pairing_secret(&device.key()));
     device.wait_of(&secret, "create");
-    device.wait_of(&secret, "jsonpath={.data.code}");
-    let data = kubectl(&device.arguments(&[
-        "get",
-        &secret,
-        "--output",
-        "go-template={{.data.code | base64decode}}",
-    ]));
+    device.wait_of(&secret, "jsonpath={.data.qr}");
+    let data =
+        kubectl(&device.arguments(&["get", &secret, "--output", "go-template={{.data.qr | base64decode}}"]));
     assert_eq!(device.get().status.unwrap().qr, None);
     scene.whatsapp.phone("525550000002").scan(&data).await.unwrap();
     device.wait("condition=Connected");
     device.wait_of(&secret, "delete");
     let status: Value = device.object("whatsappdevice", "secretive");
     assert!(!status.to_string().contains(&data), "the code is in the resource");
+    scene.end().await;
+}
+
+#[tokio::test]
+#[ignore = "runs in the step of the cluster tests"]
+async fn a_device_that_nobody_links_costs_nothing_until_it_is_asked_for_again() {
+    let scene = Scene::new("expired").await;
+    let spec = json!({"phoneNumber": "525550000015", "pairing": {"timeout": "1m"}});
+    let device = Device::apply(&scene, "billing", spec);
+    device.code();
+    device.wait_for_phase("PairingExpired");
+    device.wait_of(&format!("pod/{}", device.pod()), "delete");
+    device.wait_of(&format!("persistentvolumeclaim/{}", names::volume_claim(&device.key())), "delete");
+    let request = format!("{}={}", names::PAIR_REQUESTED, jiff::Timestamp::now());
+    kubectl(&device.arguments(&["annotate", "whatsappdevice", &device.name, &request]));
+    let code = device.code();
+    scene.whatsapp.phone("525550000015").scan(&code.code).await.unwrap();
+    device.wait("condition=Connected");
     scene.end().await;
 }

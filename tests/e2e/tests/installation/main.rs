@@ -2,7 +2,7 @@
 //!
 //! Each test has a namespace and numbers of its own; all share one installation and one simulated WhatsApp. After each of them the record of
 //! logins must show no moment in which a number had two clients.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod declared_by_the_api;
 mod edits;

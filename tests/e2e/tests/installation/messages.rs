@@ -6,6 +6,7 @@ use enlace_e2e::api::Api;
 use enlace_e2e::device::Device;
 use enlace_e2e::eventually;
 use enlace_e2e::scene::Scene;
+use reqwest::Method;
 use serde_json::json;
 
 const NUMBER: &str = "525550000003";
@@ -15,12 +16,15 @@ const CUSTOMER: &str = "525550000004";
 #[ignore = "runs in the step of the cluster tests"]
 async fn messages_go_out_and_come_in_through_the_api() {
     let scene = Scene::new("messages").await;
-    let (_device, _) = Device::linked(&scene, "billing", NUMBER).await;
+    let (device, _) = Device::linked(&scene, "billing", NUMBER).await;
+    // Connected is the session; Ready is also the pod, to which the API sends nothing before.
+    device.wait("condition=Ready");
     let customer = scene.whatsapp.phone(CUSTOMER);
     let api = Api::log_in().await;
     let path = format!("/v1/devices/{}/billing", scene.namespace);
-    eventually("the API to see the device connected", async || {
-        (api.get(&path).await["status"]["phase"] == "Connected").then_some(())
+    eventually("the API to reach the device", async || {
+        let (status, _) = api.ask(Method::GET, &format!("{path}/status"), None).await;
+        status.is_success().then_some(())
     })
     .await;
 

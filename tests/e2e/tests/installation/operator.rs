@@ -9,7 +9,9 @@ use enlace_e2e::scene::Scene;
 /// Which replica works.
 fn leader() -> Option<String> {
     let lease = get(&["--namespace", SYSTEM, "get", "lease", &format!("{RELEASE}-operator")]);
-    lease["spec"]["holderIdentity"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+    // The pod's name and a suffix for each of its runs.
+    let (pod, _) = lease["spec"]["holderIdentity"].as_str()?.split_once('_')?;
+    Some(pod.to_owned())
 }
 
 #[tokio::test]

@@ -78,8 +78,8 @@ fn installed() -> Vec<(String, String)> {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             walk(&path, inner, rules);
         }
-        for inner in ["items", "additionalProperties"] {
-            walk(&format!("{path}.*"), &schema[inner], rules);
+        for inner in ["items", "additionalProperties"].into_iter().filter_map(|name| schema.get(name)) {
+            walk(&format!("{path}.*"), inner, rules);
         }
     }
     let definition = get(&["get", "customresourcedefinition", "whatsappdevices.enlace.dev"]);
