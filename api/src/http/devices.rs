@@ -126,7 +126,8 @@ pub(super) async fn list(
     Ok(Answer(DevicePage { items, next }))
 }
 
-/// Creates a device. It belongs to the caller's user, unless an administrator sets the label `enlace.dev/owner`.
+/// Creates a device. It belongs to the caller's user, unless an administrator sets the label `enlace.dev/owner`. Only administrators say
+/// anything of its pod and its volume, and choose the namespace.
 #[utoipa::path(post, path = "/v1/devices", tag = "devices", security(("token" = [])), request_body = CreateDevice,
     responses((status = CREATED, body = Shown)))]
 pub(super) async fn create(
@@ -140,6 +141,15 @@ pub(super) async fn create(
         return Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail));
     }
     let mut device = new_device::read(body).map_err(invalid)?;
+    if !caller.sees_everything() {
+        new_device::for_users(&device, &app.compatible().namespace).map_err(forbidden)?;
+        let most = app.compatible().max_devices;
+        let listed = app.directory.list().await?;
+        if listed.iter().filter(|device| caller.sees(device)).count() >= most {
+            let detail = format!("a user may have {most} devices: delete one first");
+            return Err(Failure::new(StatusCode::FORBIDDEN, "TooManyDevices", detail));
+        }
+    }
     let labels = device.metadata.labels.get_or_insert_default();
     if !caller.user.administrator || !labels.contains_key(names::OWNER) {
         labels.insert(names::OWNER.to_owned(), caller.user.id.clone());
@@ -155,6 +165,10 @@ pub(super) async fn create(
     let place = format!("/v1/devices/{}", device.key);
     let place = HeaderValue::try_from(place).map_err(|_| internal())?;
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Answer(Shown::to(&caller, &device)?)))
+}
+
+fn forbidden(detail: String) -> Failure {
+    Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail)
 }
 
 /// Shows a device.
@@ -180,6 +194,9 @@ pub(super) async fn update(
     Json(UpdateDevice { spec }): Json<UpdateDevice>,
 ) -> Result<Answer<Shown>, Failure> {
     let device = caller.device(&app, &path, Action::DevicesWrite).await?;
+    if !caller.sees_everything() {
+        new_device::patch_for_users(&spec).map_err(forbidden)?;
+    }
     let device = app.directory.update(&device.key, Value::Object(spec)).await?;
     Ok(Answer(Shown::to(&caller, &device)?))
 }

@@ -1,6 +1,8 @@
 //! What may be said of a new device: its spec, and of its metadata the names, labels and annotations. The rest is the server's, and a caller
 //! who gives it is told so.
 
+use enlace_contract::name::DeviceKey;
+use enlace_crds::resource::Storage;
 use enlace_crds::{WhatsAppDevice, manifest, names};
 use serde_json::{Map, Value};
 
@@ -47,6 +49,43 @@ pub(super) fn read(mut body: Map<String, Value>) -> Result<WhatsAppDevice, Strin
         return Err(faults.join("\n"));
     }
     manifest::from_value(Value::Object(body)).map_err(|error| error.to_string())
+}
+
+/// The parts of a spec that spend what is the installation's: which program runs with which rights where, and how much it stores.
+const OF_ADMINISTRATORS: [&str; 2] = ["pod", "storage"];
+
+/// Whether a user who is no administrator may create this device: it is in the namespace for users, and of pod and volume it has the
+/// installation's defaults.
+///
+/// # Errors
+/// What only an administrator may do.
+pub(super) fn for_users(device: &WhatsAppDevice, namespace: &str) -> Result<(), String> {
+    let given = device.metadata.namespace.as_deref().unwrap_or(DeviceKey::DEFAULT_NAMESPACE);
+    if given != namespace {
+        return Err(format!(
+            "metadata.namespace: only administrators choose it; for users it is {namespace}"
+        ));
+    }
+    if !device.spec.pod.is_empty() {
+        return Err(of_administrators("pod"));
+    }
+    if device.spec.storage != Storage::default() {
+        return Err(of_administrators("storage"));
+    }
+    Ok(())
+}
+
+/// Whether a user who is no administrator may change these parts of a spec.
+///
+/// # Errors
+/// What only an administrator may do.
+pub(super) fn patch_for_users(spec: &Map<String, Value>) -> Result<(), String> {
+    let field = OF_ADMINISTRATORS.into_iter().find(|field| spec.contains_key(*field));
+    field.map_or(Ok(()), |field| Err(of_administrators(field)))
+}
+
+fn of_administrators(field: &str) -> String {
+    format!("spec.{field}: only administrators set it")
 }
 
 /// What is wrong with a field of the metadata.

@@ -305,3 +305,37 @@ async fn a_device_that_starts_is_not_spoken_of_as_a_pod_or_as_unreachable() {
         assert!(!condition.message.contains("the pod"), "{condition:?}");
     }
 }
+
+#[tokio::test]
+async fn a_user_says_nothing_of_pods_volumes_and_namespaces() {
+    let api = Api::start(&[]).await;
+    let (_, token) = api.user("maria").await;
+    for (body, said) in [
+        (
+            json!({"metadata": {"name": "a", "namespace": "kube-system"}, "spec": {}}),
+            "metadata.namespace: only administrators choose it; for users it is default",
+        ),
+        (
+            json!({"metadata": {"name": "a"}, "spec": {"pod": {"image": "example.com/other:1"}}}),
+            "spec.pod: only administrators set it",
+        ),
+        (
+            json!({"metadata": {"name": "a"}, "spec": {"storage": {"size": "9Ti"}}}),
+            "spec.storage: only administrators set it",
+        ),
+    ] {
+        let refused = api.call("POST", "/v1/devices", &token, Some(body)).await;
+        assert_eq!(refused.problem(), (403, "Forbidden".into()));
+        assert_eq!(refused.json()["detail"], said);
+    }
+    let own = json!({"metadata": {"name": "own"}, "spec": {"displayName": "Own"}});
+    assert_eq!(api.call("POST", "/v1/devices", &token, Some(own)).await.status, 201);
+    for (field, value) in
+        [("pod", json!({"image": "example.com/other:1"})), ("storage", json!({"size": "9Ti"}))]
+    {
+        let patch = json!({"spec": {field: value}});
+        let refused = api.call("PATCH", "/v1/devices/default/own", &token, Some(patch)).await;
+        assert_eq!(refused.problem(), (403, "Forbidden".into()));
+        assert_eq!(refused.json()["detail"], format!("spec.{field}: only administrators set it"));
+    }
+}
