@@ -56,9 +56,18 @@ impl Listener {
         Ok(Self { events, task })
     }
 
-    /// What came, as it is recorded but for the times.
-    pub(crate) fn noted(&self) -> Value {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone().into()
+    /// What came of the events that were recorded, but for the times. A code that takes another's place is the same wait, and what is told
+    /// twice is told.
+    pub(crate) fn noted(&self, recorded: &Value) -> Value {
+        let known: Vec<&Value> =
+            recorded.as_array().into_iter().flatten().map(|event| &event["ev"]).collect();
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        events.retain(|event| known.contains(&&event["ev"]));
+        let waits = |event: &Value| event["d"]["qr"].is_string().then(|| event["d"]["instancia_id"].clone());
+        events.dedup_by(|next, before| {
+            next == before || (waits(next).is_some() && waits(next) == waits(before))
+        });
+        events.into()
     }
 }
 

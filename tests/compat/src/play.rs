@@ -156,7 +156,8 @@ async fn note(world: &World, text: &str, names: &Names) -> anyhow::Result<()> {
     let device = json!({ "numero": number });
     let added = world.asker.json("POST", "/api/add-device", token, Some(&device)).await?;
     let renamed = json!({ "identifier": added["instancia_id"], "instancia_id": "ABC" });
-    world.asker.json("POST", "/api/update-device", token, Some(&renamed)).await.map(drop)
+    world.asker.json("POST", "/api/update-device", token, Some(&renamed)).await?;
+    Player::settle(world).await
 }
 
 /// Waits until no device has a message that is still to be sent.

@@ -74,10 +74,11 @@ impl Run<'_> {
     async fn step(&mut self, step: &Step, decided: &Decisions) -> anyhow::Result<()> {
         match step {
             Step::Pair(pair) if is_live(pair) => {
-                let events = self.listener.as_ref().map_or(Value::Null, Listener::noted);
-                let answer = Answer { status: 101, headers: pair.response.headers.clone(), body: events };
                 let mut pair = (**pair).clone();
                 pair.response.body = live::recorded(&pair.response.body);
+                let noted = |listener: &Listener| listener.noted(&pair.response.body);
+                let events = self.listener.as_ref().map_or(Value::Null, noted);
+                let answer = Answer { status: 101, headers: pair.response.headers.clone(), body: events };
                 self.judge(&pair, &answer, decided).await
             }
             Step::Pair(pair) => {
@@ -217,7 +218,19 @@ fn header(answer: &Answer, name: &str, wanted: &str) -> Result<(), String> {
 }
 
 fn shown(answer: &Answer) -> String {
-    let body = answer.body.to_string();
-    let cut = body.char_indices().nth(1500).map_or(body.len(), |(at, _)| at);
+    let body = shortened(&answer.body).to_string();
+    let cut = body.char_indices().nth(4000).map_or(body.len(), |(at, _)| at);
     format!("{} {}", answer.status, &body[..cut])
+}
+
+/// The same with long texts (pictures) cut.
+fn shortened(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.chars().count() > 200 => {
+            Value::String(text.chars().take(40).chain("…".chars()).collect())
+        }
+        Value::Array(values) => values.iter().map(shortened).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), shortened(value))).collect(),
+        other => other.clone(),
+    }
 }
