@@ -45,7 +45,7 @@ pub(super) async fn run(mut teller: Teller, mut device: watch::Receiver<Arc<Devi
                 return;
             }
         } else {
-            teller.from_outside(&now).await;
+            teller.told_outside(&now).await;
         }
         let rests = now.phase() == Phase::Suspended;
         tokio::select! {
@@ -87,7 +87,7 @@ impl Teller {
                     let device = Arc::clone(&device.borrow());
                     // What is decided outside, the device itself does not know.
                     if matches!(device.phase(), Phase::Suspended | Phase::PairingExpired) {
-                        self.from_outside(&device).await;
+                        self.told_outside(&device).await;
                     }
                 }
             }
@@ -118,7 +118,7 @@ impl Teller {
 
     /// Tells what the directory knows of a device that says nothing itself: that it is not connected. The rest may be older than what the
     /// device said last.
-    async fn from_outside(&mut self, device: &Device) {
+    async fn told_outside(&mut self, device: &Device) {
         let now = Standing::of(device.phase(), None);
         if matches!(now, Standing::Closed { .. })
             && let Some(told) = self.seen.note(now)
