@@ -65,7 +65,11 @@ impl Call {
             Route::Status => r#""state":"CONNECTED""#,
             Route::SendMessage => r#""queue_id":"#,
         };
-        Self { address: address.to_owned(), requests: Arc::new(tokens.iter().map(of_token).collect()), expected }
+        Self {
+            address: address.to_owned(),
+            requests: Arc::new(tokens.iter().map(of_token).collect()),
+            expected,
+        }
     }
 
     /// Asks so often.
@@ -76,7 +80,8 @@ impl Call {
         let next = Arc::new(AtomicU32::new(0));
         let mut tasks = JoinSet::new();
         for _ in 0..CONNECTIONS {
-            let (address, texts, next) = (self.address.clone(), Arc::clone(&self.requests), Arc::clone(&next));
+            let (address, texts, next) =
+                (self.address.clone(), Arc::clone(&self.requests), Arc::clone(&next));
             let expected = self.expected;
             tasks.spawn(async move {
                 let mut stream = TcpStream::connect(address).await?;
@@ -109,7 +114,8 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<
         ensure!(stream.read_buf(buffer).await? > 0, "a server closed its connection");
         let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
         let head = String::from_utf8_lossy(buffer.get(..end).unwrap_or_default()).to_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
         let whole = end + 4 + length.context("an answer without a length")?;
         while buffer.len() < whole {
             ensure!(stream.read_buf(buffer).await? > 0, "a server closed its connection");

@@ -89,7 +89,9 @@ async fn measure(flags: &Flags) -> anyhow::Result<Report> {
         for round in 1..=ROUNDS {
             eprintln!("{}: round {round} of {ROUNDS}", route.path());
             of_route.enlace.push(turn(&calls[0], flags.requests, &[enlace.process()?]).await?);
-            of_route.express.push(turn(&calls[1], flags.requests, &[express.process()?, express.database()?]).await?);
+            of_route
+                .express
+                .push(turn(&calls[1], flags.requests, &[express.process()?, express.database()?]).await?);
         }
         figures.push(of_route);
     }

@@ -29,7 +29,8 @@ impl Process {
 
     /// Its resident memory, in bytes.
     pub(crate) fn memory(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).context("a server has ended")?;
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.0)).context("a server has ended")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
         // The kernel's kB is 1,024 bytes.
         Ok(line.context("the kernel does not say VmRSS")?.parse::<u64>()? * 1024)

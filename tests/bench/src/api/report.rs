@@ -47,7 +47,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED);
-        table.set_header(["measure", "Enlace", "Express: Node", "Node + MariaDB", "Node / Enlace", "both / Enlace"]);
+        table.set_header([
+            "measure",
+            "Enlace",
+            "Express: Node",
+            "Node + MariaDB",
+            "Node / Enlace",
+            "both / Enlace",
+        ]);
         for Figures { route, enlace, express } in &self.figures {
             let enlace_cpu = median(enlace.iter().map(|used| used.cpu_us(1)));
             let node_cpu = median(express.iter().map(|used| used.cpu_us(1)));
@@ -71,7 +78,8 @@ impl fmt::Display for Report {
                 String::new(),
             ]);
         }
-        for (what, [enlace, node]) in [("memory at rest (VmRSS)", self.idle), ("memory after all requests", self.busy)]
+        for (what, [enlace, node]) in
+            [("memory at rest (VmRSS)", self.idle), ("memory after all requests", self.busy)]
         {
             #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52 bytes")]
             let (enlace, node) = (enlace as f64 / MEBIBYTE, node as f64 / MEBIBYTE);

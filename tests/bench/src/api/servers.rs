@@ -49,7 +49,8 @@ impl Enlace {
     pub(crate) async fn start(enlace: &Path, simulator: &Path, folder: &Path) -> anyhow::Result<Self> {
         let mut command = Command::new(simulator);
         command.args(["--listen", "127.0.0.1:0"]).env("RUST_LOG", "warn");
-        let listens = |line: &str| line.strip_prefix("listening on ")?.split_whitespace().next()?.parse().ok();
+        let listens =
+            |line: &str| line.strip_prefix("listening on ")?.split_whitespace().next()?.parse().ok();
         let (simulator, whatsapp): (_, SocketAddr) =
             Program::start("whatsapp-simulator", command, Says::OnOutput, listens).await?;
         let devices = folder.join("devices");
@@ -58,7 +59,8 @@ impl Enlace {
         let mut command = Command::new(enlace);
         command.arg("standalone").arg(&devices).arg("--data-dir").arg(&data).current_dir(folder);
         command.args(["--listen", "127.0.0.1:0"]).stderr(std::fs::File::create(folder.join("enlace.log"))?);
-        for name in ["DATABASE_URL", "DB_HOST", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_PORT", "ENLACE_LOG"] {
+        for name in ["DATABASE_URL", "DB_HOST", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_PORT", "ENLACE_LOG"]
+        {
             command.env_remove(name);
         }
         command.env("ENLACE_WHATSAPP_URL", format!("ws://{whatsapp}/ws/chat"));
@@ -70,7 +72,16 @@ impl Enlace {
         }
         let http = reqwest::Client::builder().no_proxy().build()?;
         let control = Control::new(format!("http://{whatsapp}"));
-        Ok(Self { program, simulator, control, address, http, data, device: String::new(), tokens: Vec::new() })
+        Ok(Self {
+            program,
+            simulator,
+            control,
+            address,
+            http,
+            data,
+            device: String::new(),
+            tokens: Vec::new(),
+        })
     }
 
     /// Registers somebody, links a device, and makes the tokens.
@@ -125,7 +136,13 @@ impl Enlace {
         self.simulator.stop().await
     }
 
-    async fn call_with(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
+    async fn call_with(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<Value> {
         let method = reqwest::Method::from_bytes(method.as_bytes())?;
         let mut request = self.http.request(method, format!("http://{}{path}", self.address));
         if !token.is_empty() {
