@@ -403,6 +403,19 @@ where
     if ours { Ok(()) } else { Err(ApplyError::Foreign { kind, name: name.to_owned() }) }
 }
 
+/// Whether somebody else has a Secret of this name. A patch of nothing tells: the operator may not read Secrets.
+async fn is_foreign(api: &Api<Secret>, name: &str) -> Result<bool, ApplyError> {
+    let parameters = PatchParams { dry_run: true, ..PatchParams::default() };
+    match api.patch_metadata(name, &parameters, &Patch::Merge(json!({}))).await {
+        Ok(found) => Ok(found
+            .labels()
+            .get(names::APP_MANAGED_BY)
+            .is_none_or(|manager| manager != names::FIELD_MANAGER)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(error) => Err(failed("reading", "Secret with the code")(error)),
+    }
+}
+
 fn note<K>(
     children: &Children<K>,
     namespace: &str,
@@ -470,6 +483,10 @@ async fn published(context: &Context, seen: &Seen, step: Publish) -> Result<(), 
             if known.as_ref() == Some(&hash) {
                 return Ok(());
             }
+            let name = secret.name_any();
+            if known.as_ref().is_none_or(String::is_empty) && is_foreign(&api, &name).await? {
+                return Err(ApplyError::Foreign { kind: "Secret", name });
+            }
             let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
             let put = api.patch_metadata(&secret.name_any(), &parameters, &Patch::Apply(&secret)).await;
             put.map_err(failed("applying", "Secret with the code"))?;
@@ -479,6 +496,9 @@ async fn published(context: &Context, seen: &Seen, step: Publish) -> Result<(), 
         Publish::Remove if known.as_ref().is_some_and(String::is_empty) => return Ok(()),
         Publish::Remove | Publish::RemoveIfKnown => {
             let name = format!("{}-pairing", seen.device.name_any());
+            if known.is_none() && is_foreign(&api, &name).await? {
+                return Ok(());
+            }
             gone(api.delete(&name, &DeleteParams::default()).await)
                 .map_err(failed("deleting", "Secret with the code"))?;
             String::new()

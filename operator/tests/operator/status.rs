@@ -154,3 +154,20 @@ async fn an_expired_device_leaves_a_volume_that_was_not_made_for_it() {
     assert_eq!(stage.replicas("billing"), 0);
     assert!(stage.server.get("persistentvolumeclaims", "shop", "billing-session").is_some());
 }
+
+#[tokio::test]
+async fn a_secret_that_somebody_else_has_under_the_name_is_left_alone() {
+    let stage = Stage::new().await;
+    let theirs = || stage.server.get("secrets", "secrets", "billing-pairing").unwrap();
+    let secret =
+        json!({ "metadata": { "name": "billing-pairing", "namespace": "secrets" }, "data": { "a": "Yg==" } });
+    stage.server.put("secrets", secret);
+    stage.create_in("secrets", "billing", json!({ "pairing": { "publishIn": "Secret" } }));
+    stage.try_look("secrets", "billing").await.0.unwrap();
+    assert_eq!(theirs()["data"], json!({ "a": "Yg==" }), "it is not deleted when there is no code");
+    stage.start_pod_in("secrets", "billing");
+    stage.says_in("secrets", "billing", scan()).await;
+    assert!(stage.try_look("secrets", "billing").await.0.is_err());
+    assert_eq!((&theirs()["data"], theirs().get("stringData")), (&json!({ "a": "Yg==" }), None));
+    assert!(stage.server.all("events").iter().any(|event| event["reason"] == "NameTaken"));
+}
