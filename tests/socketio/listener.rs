@@ -61,7 +61,8 @@ async fn install() -> Result<Client, String> {
 
 /// Past what the test harness holds back.
 fn say(line: &str) {
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    let mut seen = std::io::stderr();
+    writeln!(seen, "{line}").unwrap();
 }
 
 /// A client that listens.

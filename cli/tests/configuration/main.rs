@@ -56,8 +56,8 @@ async fn before(connection: &mut MySqlConnection) -> Vec<(String, i64)> {
 async fn the_database_that_was_there_before_is_used_beside_its_tables_and_nothing_in_them_changes() {
     if Kind::MariaDb.program().is_none() {
         // Past what the test harness holds back.
-        writeln!(std::io::stderr(), "SKIPPED: a test on MariaDB: install the package mariadb-server")
-            .unwrap();
+        let mut seen = std::io::stderr();
+        writeln!(seen, "SKIPPED: a test on MariaDB: install the package mariadb-server").unwrap();
         return;
     }
     let server = Server::start(Kind::MariaDb).await.unwrap();
@@ -129,4 +129,24 @@ async fn what_stands_in_the_environment_goes_before_the_file_and_a_wrong_line_is
     let ended = Program::start(standalone(&world)).ended().await;
     let line = ended.refused();
     assert!(line.contains(".env") && line.contains("DB_PASSWORD") && !line.contains("s3cret"), "{line}");
+}
+
+#[tokio::test]
+async fn the_log_lines_that_scripts_look_for_are_there_when_they_are_asked_for() {
+    let world = World::with_billing().await;
+    let quiet = world.start().await;
+    quiet.until_phase("billing", "AwaitingScan").await;
+    assert!(!quiet.program.stderr.text().contains("Conectando WhatsApp"));
+    quiet.stop().await;
+
+    let mut command = world.standalone();
+    command.env("ENLACE_SEED_LOG", "1");
+    let enlace = world.start_with(command).await;
+    let port = enlace.url.rsplit_once(':').unwrap().1.trim_end_matches('/').to_owned();
+    enlace.program.stderr.line(&format!("API escuchando en puerto {port}")).await;
+    enlace.program.stderr.line("Sistema iniciado correctamente").await;
+    enlace.link("billing", world::NUMBER).await;
+    let connected = format!("Cliente {} conectado exitosamente a WhatsApp", world::NUMBER);
+    enlace.program.stderr.line(&connected).await;
+    enlace.stop().await;
 }
