@@ -80,8 +80,7 @@ pub(super) async fn send(
     path: DevicePath,
     request: Request,
 ) -> Result<Response, Failure> {
-    let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
-    let limit = FILE + if waits { Duration::from_secs(MAX_WAIT_SECONDS) } else { Duration::ZERO };
+    let limit = FILE + patience(&request);
     pass_on(&app, &caller, &path, Action::MessagesSend, request, "/v1/messages", limit).await
 }
 
@@ -105,9 +104,10 @@ pub(super) struct MessageId {
     id: String,
 }
 
-/// Shows how far a message came.
+/// Shows how far a message came; with `wait` once it was sent or failed.
 #[utoipa::path(get, path = "/v1/devices/{namespace}/{name}/messages/{id}", tag = "messages", security(("token" = [])),
-    params(("namespace" = String, Path), ("name" = String, Path), ("id" = String, Path)),
+    params(("namespace" = String, Path), ("name" = String, Path), ("id" = String, Path),
+        ("wait" = Option<String>, Query, description = "How long to wait for it to be sent, like `10s`; `60s` at most")),
     responses((status = OK, body = Message)))]
 pub(super) async fn message(
     State(app): State<App>,
@@ -122,7 +122,14 @@ pub(super) async fn message(
         return Err(Failure::new(StatusCode::NOT_FOUND, "NotFound", "there is no such message"));
     }
     let to = format!("/v1/messages/{id}");
-    pass_on(&app, &caller, &path, Action::MessagesRead, request, &to, ANSWER).await
+    let limit = ANSWER + patience(&request);
+    pass_on(&app, &caller, &path, Action::MessagesRead, request, &to, limit).await
+}
+
+/// How long a device may wait on purpose before it answers.
+fn patience(request: &Request) -> Duration {
+    let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
+    if waits { Duration::from_secs(MAX_WAIT_SECONDS) } else { Duration::ZERO }
 }
 
 /// Lists what came in.
