@@ -25,7 +25,7 @@ pub const PAIR_REQUESTED: &str = "enlace.dev/pair-requested";
 pub const APPLIED_HASH: &str = "enlace.dev/applied-hash";
 /// Annotation: the generation of an object as the operator left it. Another generation is somebody else's.
 pub const APPLIED_GENERATION: &str = "enlace.dev/applied-generation";
-/// Label: the user, by identifier, that a device belongs to.
+/// Label: the user, by identifier, that a device belongs to. Annotation of a volume claim: the user that its session belongs to.
 pub const OWNER: &str = "enlace.dev/owner";
 /// Label: what created the resource. The API changes only what has [`CREATED_BY_API`] here.
 pub const CREATED_BY: &str = "enlace.dev/created-by";
@@ -43,6 +43,8 @@ pub const TEMPLATE_HASH: &str = "enlace.dev/template-hash";
 pub const DEVICE_UID: &str = "enlace.dev/device-uid";
 /// Annotation of a volume claim: the UID of the device that it was made for. Another device of the same name that finds it adopts it.
 pub const MADE_FOR: &str = "enlace.dev/made-for";
+/// Annotation of a volume claim: the UID of the device that uses it, or did last.
+pub const USED_BY: &str = "enlace.dev/used-by";
 /// Annotation of a volume claim: the size that was asked for last.
 pub const VOLUME_SIZE: &str = "enlace.dev/volume-size";
 /// Finalizer of a device whose session is to be ended when it is deleted.

@@ -206,3 +206,58 @@ async fn a_device_that_finds_its_number_anothers_stops() {
     b.stopped().await;
     api.until("default/b", refused).await;
 }
+
+/// A device of this name that declares [`NUMBER`].
+fn declares(name: &str) -> String {
+    manifest(name, json!({"phoneNumber": NUMBER}))
+}
+
+const NUMBER: &str = "525550000001";
+
+/// The device links its number.
+async fn links(api: &Api, key: &str) {
+    let device = api.stage.device(key).await;
+    device.links(NUMBER);
+    device.claim(ClaimState::Granted).await;
+    api.until_phase(key, "Connected").await;
+}
+
+#[tokio::test]
+async fn who_held_a_number_last_keeps_it_over_a_restart() {
+    let api = Api::start(&[("old.yaml", declares("old"))]).await;
+    links(&api, "default/old").await;
+    std::fs::remove_file(api.file("old.yaml")).unwrap();
+    api.until_gone("default/old").await;
+    api.write("new.yaml", &declares("new"));
+    links(&api, "default/new").await;
+    // The one that is older and was linked to the number as well comes back.
+    api.write("old.yaml", &declares("old"));
+    api.until("default/old", refused).await;
+    let api = api.restart(|_| ()).await;
+    api.stage.device("default/new").await;
+    api.until("default/old", refused).await;
+    assert_eq!(*api.stage.starts.borrow(), ["default/new"]);
+    // The same the other way round: it gets the number again, and is the last that held it.
+    std::fs::remove_file(api.file("new.yaml")).unwrap();
+    api.stage.device("default/old").await;
+    let api =
+        api.restart(|root| std::fs::write(root.join("manifests/new.yaml"), declares("new")).unwrap()).await;
+    api.stage.device("default/old").await;
+    api.until("default/new", refused).await;
+    assert_eq!(*api.stage.starts.borrow(), ["default/old"]);
+}
+
+#[tokio::test]
+async fn who_came_back_while_nothing_ran_does_not_take_the_number_from_who_held_it_last() {
+    let api = Api::start(&[("old.yaml", declares("old"))]).await;
+    links(&api, "default/old").await;
+    std::fs::remove_file(api.file("old.yaml")).unwrap();
+    api.until_gone("default/old").await;
+    api.write("new.yaml", &declares("new"));
+    links(&api, "default/new").await;
+    let api =
+        api.restart(|root| std::fs::write(root.join("manifests/old.yaml"), declares("old")).unwrap()).await;
+    api.stage.device("default/new").await;
+    api.until("default/old", refused).await;
+    assert_eq!(*api.stage.starts.borrow(), ["default/new"]);
+}

@@ -12,6 +12,7 @@ mod fixture;
 mod folder;
 mod forwarding;
 mod front;
+mod kept;
 mod limits;
 mod openapi;
 mod pairing;

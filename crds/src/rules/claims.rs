@@ -50,22 +50,26 @@ pub struct Candidate {
     pub number: CanonicalNumber,
     /// The device.
     pub holder: Holder,
-    /// Whether it is linked to this number: then it held the number before.
+    /// Since when it held this number, when it did before the start. Several may remember that: the one that got it last had it last.
+    pub held_since: Option<Timestamp>,
+    /// Whether it is linked to this number: then it held the number once.
     pub linked: bool,
     /// When the resource was created.
     pub created: Option<Timestamp>,
 }
 
 impl Claims {
-    /// The claims of a start-up. Linked devices come first, then older ones, then by key: the order in which devices were found does not
-    /// matter.
+    /// The claims of a start-up. Whoever held a number last keeps it. Where nobody did, linked devices come first, then older ones, then by
+    /// key: the order in which devices were found does not matter.
     pub fn at_start(mut candidates: Vec<Candidate>) -> Self {
         candidates.sort_by(|a, b| {
             let age = |candidate: &Candidate| candidate.created.unwrap_or(Timestamp::MAX);
-            (!a.linked, age(a), &a.holder.key).cmp(&(!b.linked, age(b), &b.holder.key))
+            // None is less than any time.
+            let order = b.held_since.cmp(&a.held_since);
+            order.then_with(|| (!a.linked, age(a), &a.holder.key).cmp(&(!b.linked, age(b), &b.holder.key)))
         });
         let mut claims = Self::default();
-        for Candidate { number, holder, linked: _, created: _ } in candidates {
+        for Candidate { number, holder, held_since: _, linked: _, created: _ } in candidates {
             claims.claim(number, holder);
         }
         claims
@@ -175,6 +179,7 @@ mod tests {
         Candidate {
             number: number("525550000001"),
             holder: holder(name),
+            held_since: None,
             linked,
             created: Some(Timestamp::from_second(created).unwrap()),
         }
@@ -234,6 +239,29 @@ mod tests {
             (vec![candidate("old", false, 1), candidate("new", false, 2)], "old"),
             (vec![candidate("old", false, 1), candidate("linked", true, 2)], "linked"),
             (vec![candidate("a", false, 1), candidate("b", false, 1)], "a"),
+        ] {
+            let mut reversed = candidates.clone();
+            reversed.reverse();
+            for order in [candidates, reversed] {
+                let claims = Claims::at_start(order);
+                assert_eq!(claims.holder(&number("525550000001")), Some(&holder(winner)));
+            }
+        }
+    }
+
+    #[test]
+    fn at_start_the_one_that_held_the_number_last_keeps_it() {
+        let held = |name: &str, linked: bool, since: i64| Candidate {
+            held_since: Some(Timestamp::from_second(since).unwrap()),
+            ..candidate(name, linked, 9)
+        };
+        for (candidates, winner) in [
+            (vec![candidate("linked", true, 1), held("holder", false, 5)], "holder"),
+            (vec![held("before", true, 4), held("last", false, 5)], "last"),
+            (
+                vec![candidate("oldest", false, 1), candidate("linked", true, 2), held("holder", true, 5)],
+                "holder",
+            ),
         ] {
             let mut reversed = candidates.clone();
             reversed.reverse();

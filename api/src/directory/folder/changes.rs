@@ -1,5 +1,6 @@
 //! What callers ask the keeper to change.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use enlace_contract::name::DeviceKey;
@@ -8,6 +9,7 @@ use enlace_crds::{WhatsAppDevice, manifest, names};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::data::{DeclaredBy, Record};
 use super::entry::{Entry, Life};
 use super::files;
 use super::keeper::{Keeper, Waiting};
@@ -24,6 +26,11 @@ impl Keeper {
                 Life::Declared => format!("it is declared in {}", entry.file),
                 Life::Leaving(_) | Life::Deleting(_) => "it is being removed; try again soon".to_owned(),
             }));
+        }
+        if let Some(kept) = self.data.load(&key).map_err(not_read)?
+            && (kept.deleting || !kept.is_of(&device))
+        {
+            return Err(exists(taken(&kept, &self.data.directory(&key))));
         }
         let name = files::name_for(&key);
         if self.folder.join(&name).exists() {
@@ -127,6 +134,30 @@ impl Keeper {
             return Ok(entry);
         }
         Err(DirectoryError::NotOurs { key: key.clone(), owner: entry.file.clone() })
+    }
+}
+
+/// Why what is kept under a name keeps the name. For administrators: it says whose it is.
+fn taken(kept: &Record, directory: &Path) -> String {
+    if kept.deleting {
+        return "the data of the device that was deleted could not be removed; it is tried again at the next start"
+            .to_owned();
+    }
+    let earlier = match (kept.declared_by, &kept.owner) {
+        (DeclaredBy::Api, Some(owner)) => format!("that user {owner} created"),
+        (DeclaredBy::File, Some(owner)) => format!("that a file declared for user {owner}"),
+        (DeclaredBy::Api | DeclaredBy::File, None) => "that no user had".to_owned(),
+    };
+    let directory = directory.display();
+    format!(
+        "the name is taken: data of an earlier device {earlier} are kept under it in {directory}. A file in the folder takes them over, the API only for the user that they belong to"
+    )
+}
+
+fn not_read(error: std::io::Error) -> DirectoryError {
+    DirectoryError::Unavailable {
+        detail: "what is kept under the name cannot be read; the log says why".into(),
+        source: Some(Box::new(error)),
     }
 }
 

@@ -1,16 +1,21 @@
-//! What is remembered of a device: its UID, when it was first seen, and what its status must not forget.
+//! What is remembered of a device: its UID, when it was first seen, whose it is, and what its status must not forget.
 //!
 //! `DATA/devices/NAMESPACE/NAME/device.json`, beside the device's own files. It is written whole and atomically. A record that cannot be
 //! read is an error and never replaced: a new UID would make the session another device's.
+//!
+//! Data outlives its declaration: what declares a name later finds the session that is kept under it. Who may write into the folder is an
+//! administrator, so a file takes over whatever is kept under its name, also what a user created through the API, and the data are the new
+//! declaration's owner's from then on. Through the API only the owner of kept data gets them back ([`Record::is_of`]).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use enlace_contract::name::DeviceKey;
+use enlace_contract::number::CanonicalNumber;
 use enlace_contract::state::Account;
-use enlace_crds::WhatsAppDeviceStatus;
 use enlace_crds::rules::conditions::PAIRED;
+use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, names};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::{Deserialize, Serialize};
@@ -25,6 +30,14 @@ const RECORD: &str = "device.json";
 pub(super) struct Record {
     pub(super) uid: String,
     pub(super) created_at: Timestamp,
+    /// The user that it belongs to, by the label of its last declaration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
+    #[serde(default)]
+    pub(super) declared_by: DeclaredBy,
+    /// The number that it holds, or held when it ran last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) claim: Option<HeldNumber>,
     /// The newest request to pair that came through the API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pair_requested: Option<Timestamp>,
@@ -40,7 +53,73 @@ pub(super) struct Record {
     pub(super) deleting: bool,
 }
 
+/// What declared a device last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum DeclaredBy {
+    /// The API created it.
+    Api,
+    /// A file that a person wrote. So count records that do not say.
+    #[default]
+    File,
+}
+
+/// A number that a device holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HeldNumber {
+    pub(super) number: CanonicalNumber,
+    /// Since when. Of two that remember the same number, the one that got it later held it last.
+    pub(super) since: Timestamp,
+}
+
 impl Record {
+    fn new(device: &WhatsAppDevice, by: DeclaredBy, now: Timestamp) -> Self {
+        Self {
+            uid: uuid::Uuid::new_v4().to_string(),
+            // Whole seconds, as an API server has them.
+            created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
+            owner: owner(device).map(str::to_owned),
+            declared_by: by,
+            claim: None,
+            pair_requested: None,
+            observed_pair_request: None,
+            account: None,
+            paired: None,
+            deleting: false,
+        }
+    }
+
+    /// Whether a declaration that came through the API is of the user that the data belong to. What belongs to nobody is no user's.
+    pub(super) fn is_of(&self, device: &WhatsAppDevice) -> bool {
+        self.owner.is_some() && self.owner.as_deref() == owner(device)
+    }
+
+    /// Takes in whose the device is by a declaration; whether that is something new.
+    pub(super) fn belong(&mut self, device: &WhatsAppDevice, by: DeclaredBy) -> bool {
+        let owner = owner(device);
+        let changed = self.owner.as_deref() != owner || self.declared_by != by;
+        self.owner = owner.map(str::to_owned);
+        self.declared_by = by;
+        changed
+    }
+
+    /// Takes in the number that the device holds; whether that is something new. `before` is what it held a moment ago: a number that it
+    /// lost in between and got again is held anew.
+    pub(super) fn hold(
+        &mut self,
+        before: Option<&CanonicalNumber>,
+        held: Option<&CanonicalNumber>,
+        now: Timestamp,
+    ) -> bool {
+        let remembered = self.claim.as_ref().map(|claim| &claim.number);
+        if remembered == held && before == held {
+            return false;
+        }
+        self.claim = held.map(|number| HeldNumber { number: number.clone(), since: now });
+        true
+    }
+
     /// The status that the record is of: what an API server would have kept.
     pub(super) fn status(&self) -> WhatsAppDeviceStatus {
         WhatsAppDeviceStatus {
@@ -97,26 +176,29 @@ impl Data {
         self.root.join("devices").join(key.namespace()).join(key.name())
     }
 
-    /// The record of a device; a new one for a device that was never seen.
-    pub(super) fn load_or_create(&self, key: &DeviceKey, now: Timestamp) -> io::Result<Record> {
+    /// The record of a device; none for a device that was never seen.
+    pub(super) fn load(&self, key: &DeviceKey) -> io::Result<Option<Record>> {
         match fs::read(self.directory(key).join(RECORD)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let record = Record {
-                    uid: uuid::Uuid::new_v4().to_string(),
-                    // Whole seconds, as an API server has them.
-                    created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
-                    pair_requested: None,
-                    observed_pair_request: None,
-                    account: None,
-                    paired: None,
-                    deleting: false,
-                };
-                self.save(key, &record)?;
-                Ok(record)
-            }
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The record of a device; a new one for a device that was never seen.
+    pub(super) fn load_or_create(
+        &self,
+        key: &DeviceKey,
+        device: &WhatsAppDevice,
+        by: DeclaredBy,
+        now: Timestamp,
+    ) -> io::Result<Record> {
+        if let Some(record) = self.load(key)? {
+            return Ok(record);
+        }
+        let record = Record::new(device, by, now);
+        self.save(key, &record)?;
+        Ok(record)
     }
 
     pub(super) fn save(&self, key: &DeviceKey, record: &Record) -> io::Result<()> {
@@ -182,6 +264,11 @@ pub(super) fn write_atomically(file: &Path, bytes: &[u8], mode: u32) -> io::Resu
     written.sync_all()?;
     fs::rename(&temporary, file)?;
     File::open(parent)?.sync_all()
+}
+
+fn owner(device: &WhatsAppDevice) -> Option<&str> {
+    let owner = device.metadata.labels.as_ref().and_then(|labels| labels.get(names::OWNER))?;
+    Some(owner.as_str()).filter(|owner| !owner.is_empty())
 }
 
 fn list(directory: &Path) -> io::Result<Vec<String>> {

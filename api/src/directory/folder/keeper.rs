@@ -14,7 +14,7 @@ use enlace_crds::{WhatsAppDevice, config, manifest};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::data::{Data, Record};
+use super::data::{Data, DeclaredBy, Record};
 use super::entry::{self, Entry, Heard, Life};
 use super::files::{self, KnownFile};
 use super::requests::Request;
@@ -176,10 +176,21 @@ impl Keeper {
         now: Timestamp,
     ) -> Result<(), String> {
         let ours = self.files.get(file).is_some_and(|known| files::is_ours(key, device, file, known));
+        let by = if ours { DeclaredBy::Api } else { DeclaredBy::File };
         let Some(entry) = self.entries.get_mut(key) else {
-            let record = self.data.load_or_create(key, now);
-            let record =
+            let record = self.data.load_or_create(key, device, by, now);
+            let mut record =
                 record.map_err(|error| format!("what is remembered of it cannot be read: {error}"))?;
+            if record.deleting {
+                return Err("the data of the device that was deleted could not be removed; it is tried again at the next start".to_owned());
+            }
+            let owner = record.owner.clone();
+            if record.belong(device, by) {
+                if record.owner != owner {
+                    tracing::info!(device = %key, file, before = owner, owner = record.owner, "{file} takes over the data that are kept of device {key}: they are another owner's now");
+                }
+                remember(&self.data, key, &record);
+            }
             self.add(key, file, device, ours, record);
             return Ok(());
         };
@@ -193,6 +204,9 @@ impl Keeper {
             manifest::validate_update(&entry.accepted(), device).map_err(|error| error.to_string())?;
             entry.generation += i64::from(entry.declared.spec != device.spec);
             entry.declared = device.clone();
+        }
+        if entry.record.belong(device, by) {
+            remember(&self.data, key, &entry.record);
         }
         Ok(())
     }
@@ -255,6 +269,7 @@ impl Keeper {
             }
         }
         let now = Timestamp::now();
+        let held = self.claims.number_of(&entry.record.uid).cloned();
         let verdict = entry.judge(&mut self.claims, now);
         entry.want(verdict.desired);
         // What was just started is seen in the same status.
@@ -269,10 +284,9 @@ impl Keeper {
             let reason = entry.status.condition("Connected").map(|condition| condition.reason.as_str());
             tracing::info!(device = %key, %phase, reason, "device {key} is {phase}");
         }
-        if entry.record.remember(&entry.status)
-            && let Err(error) = self.data.save(key, &entry.record)
-        {
-            tracing::error!(device = %key, %error, "what is to be remembered of device {key} could not be written");
+        let holds = self.claims.number_of(&entry.record.uid);
+        if entry.record.remember(&entry.status) | entry.record.hold(held.as_ref(), holds, now) {
+            remember(&self.data, key, &entry.record);
         }
         self.next = self.next.into_iter().chain(verdict.next).min();
         if let Some(decision) = verdict.decision.filter(|_| !entry.answering)
@@ -391,12 +405,26 @@ fn declared<'a>(
     declared
 }
 
+/// Writes what is remembered of a device. It goes on without: what is new is written with the next that is.
+fn remember(data: &Data, key: &DeviceKey, record: &Record) {
+    if let Err(error) = data.save(key, record) {
+        tracing::error!(device = %key, %error, "what is to be remembered of device {key} could not be written");
+    }
+}
+
 fn candidate(entry: &Entry) -> Option<Candidate> {
     let declared = config::phone_number(&entry.declared).ok().flatten();
     let number = claims::wanted(declared.as_ref(), None::<&DeviceState>, &entry.status).number?;
     let linked =
         entry.status.account.as_ref().is_some_and(|account| account.phone_number.canonical() == number);
-    Some(Candidate { number, holder: entry.holder(), linked, created: Some(entry.record.created_at) })
+    let claim = entry.record.claim.as_ref().filter(|claim| claim.number == number);
+    Some(Candidate {
+        held_since: claim.map(|claim| claim.since),
+        number,
+        holder: entry.holder(),
+        linked,
+        created: Some(entry.record.created_at),
+    })
 }
 
 async fn sleep_until(at: Option<Timestamp>) {
