@@ -7,6 +7,7 @@ use axum::extract::State;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::number::PhoneNumber;
 use enlace_contract::paging;
+use enlace_contract::problem::Problem;
 use enlace_contract::state::{DeviceState, PairRequest, Phase};
 use enlace_crds::names;
 use enlace_crds::rules::conditions::{ACCEPTED, DUPLICATE_NUMBER, READY};
@@ -141,8 +142,11 @@ pub(super) async fn create(
         return Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail));
     }
     let mut device = new_device::read(body).map_err(invalid)?;
+    let mut _turn = None;
     if !caller.sees_everything() {
         new_device::for_users(&device, &app.compatible().namespace).map_err(forbidden)?;
+        // One at a time: what is counted must still be so when the device is made.
+        _turn = Some(app.shares().creating(&caller.user.id).await.ok_or_else(busy)?);
         let most = app.compatible().max_devices;
         let listed = app.directory.list().await?;
         if listed.iter().filter(|device| caller.sees(device)).count() >= most {
@@ -165,6 +169,11 @@ pub(super) async fn create(
     let place = format!("/v1/devices/{}", device.key);
     let place = HeaderValue::try_from(place).map_err(|_| internal())?;
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Answer(Shown::to(&caller, &device)?)))
+}
+
+fn busy() -> Failure {
+    let detail = "this user makes many devices at once; try again soon";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "Busy", detail).retry_after(5).into()
 }
 
 fn forbidden(detail: String) -> Failure {

@@ -1,6 +1,7 @@
 //! Streams of server-sent events: of one device, passed on from it, and of all devices that the caller may see.
 //!
-//! A stream ends with its token (at once when that is ended here or expires), with the device, and when the server stops. What is in it is what the caller's other actions allow to read.
+//! A stream ends with its token (at once when that is ended here or expires), with the device, and when the server stops. What is in it is what the caller's
+//! other actions allow to read.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -24,6 +25,7 @@ use super::devices::{Shown, visible};
 use super::extract::{Caller, DevicePath};
 use super::failure::Failure;
 use super::forward::pass_on;
+use super::shares::{Held, STREAMS};
 use crate::auth::Action;
 use crate::database::TokenRecord;
 use crate::directory::DeviceChange;
@@ -37,7 +39,8 @@ const CHECK: Duration = Duration::from_secs(15);
 const PASSED: Duration = Duration::from_millis(10);
 
 /// The events of a device: its state (`state`), what came in (`message`, with ids for `Last-Event-ID`), and changes of what goes out
-/// (`messageState`). Messages come only with `inbox:read`, changes with `messages:read`, codes to link with `devices:pair`.
+/// (`messageState`). States come only with `devices:read`, messages with `inbox:read`, changes with `messages:read`, codes to link with
+/// `devices:pair`.
 #[utoipa::path(get, path = "/v1/devices/{namespace}/{name}/events", tag = "events", security(("token" = [])),
     params(("namespace" = String, Path), ("name" = String, Path),
         ("Last-Event-ID" = Option<i64>, Header, description = "Go on after this record of the inbox"),
@@ -49,12 +52,12 @@ pub(super) async fn of_device(
     path: DevicePath,
     request: Request,
 ) -> Result<Response, Failure> {
-    let permit = permit(&app)?;
+    let permit = permit(&app, &caller)?;
     let response = pass_on(&app, &caller, &path, Action::EventsRead, request, "/v1/events", OPEN).await?;
     if !response.status().is_success() {
         return Ok(response);
     }
-    let whole = [Action::DevicesPair, Action::InboxRead, Action::MessagesRead];
+    let whole = [Action::DevicesRead, Action::DevicesPair, Action::InboxRead, Action::MessagesRead];
     let (parts, body) = response.into_parts();
     let bytes = until_silent(body).take_until(ended(app, caller.clone(), permit));
     if whole.into_iter().all(|action| caller.may(action)) {
@@ -72,7 +75,10 @@ pub(super) async fn of_device(
 /// What a caller may read of an event.
 fn allowed(caller: &Caller, event: DeviceEvent) -> Option<DeviceEvent> {
     match event {
-        DeviceEvent::State(state) => Some(DeviceEvent::State(visible(caller, state))),
+        // It says whose the device is: number, JID, name.
+        DeviceEvent::State(state) => {
+            caller.may(Action::DevicesRead).then(|| DeviceEvent::State(visible(caller, state)))
+        }
         DeviceEvent::Message(_) => caller.may(Action::InboxRead).then_some(event),
         DeviceEvent::MessageState(_) => caller.may(Action::MessagesRead).then_some(event),
     }
@@ -85,7 +91,7 @@ fn allowed(caller: &Caller, event: DeviceEvent) -> Option<DeviceEvent> {
 pub(super) async fn of_all(State(app): State<App>, caller: Caller) -> Result<Response, Failure> {
     caller.needs(Action::EventsRead)?;
     caller.needs(Action::DevicesRead)?;
-    let permit = permit(&app)?;
+    let permit = permit(&app, &caller)?;
     let changes = app.directory.watch().take_until(ended(app.clone(), caller.clone(), permit));
     let mut seen = BTreeSet::new();
     let events = changes.filter_map(move |change| {
@@ -117,15 +123,23 @@ fn sse(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -
     response
 }
 
-fn permit(app: &App) -> Result<OwnedSemaphorePermit, Failure> {
-    app.streams.clone().try_acquire_owned().map_err(|_| {
+/// The place of a stream among all, and among the user's own.
+type Permit = (Held, OwnedSemaphorePermit);
+
+fn permit(app: &App, caller: &Caller) -> Result<Permit, Failure> {
+    let own = app.shares.stream(&caller.user.id).ok_or_else(|| {
+        let detail = format!("this user has {STREAMS} event streams open: close one first");
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "TooManyStreams", detail).retry_after(30)
+    })?;
+    let among_all = app.streams.clone().try_acquire_owned().map_err(|_| {
         let detail = "too many event streams are open";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "TooManyStreams", detail).retry_after(30).into()
-    })
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "TooManyStreams", detail).retry_after(30)
+    })?;
+    Ok((own, among_all))
 }
 
 /// When a stream is over: its token has ended, or the server stops. It holds the stream's place among the open ones.
-async fn ended(app: App, caller: Caller, permit: OwnedSemaphorePermit) {
+async fn ended(app: App, caller: Caller, permit: Permit) {
     let _permit = permit;
     tokio::select! {
         () = app.token_end(&caller.token) => {}

@@ -150,8 +150,13 @@ pub(super) fn internal() -> Failure {
 
 /// The answer when a handler panicked.
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    log_panic(&*panic);
+    internal().into_response()
+}
+
+/// Notes what a handler panicked with.
+pub(crate) fn log_panic(panic: &(dyn Any + Send)) {
     let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let said = said.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     tracing::error!(panic = said, "a request's handler panicked: {said}");
-    internal().into_response()
 }

@@ -6,7 +6,7 @@
 //! * [`seed`](crate::seed): the compatible API under `/api`, with answers and errors of its own,
 //! * `health`: probes and metrics, [`openapi`]: the description of all this,
 //! * `front`: replicas, proxies and origins in front of the API,
-//! * `authenticate`: from a request to a [`Principal`](crate::auth::Principal), `limits`: how often, `observe`: request ids, log lines,
+//! * `authenticate`: from a request to a [`Principal`](crate::auth::Principal), `limits`: how often, `shares`: how much at a time, `observe`: request ids, log lines,
 //!   measurements and the headers of every answer, `failure`: errors, `extract`: what a handler takes, `parameters`: which query parameters
 //!   a route knows, `sentences`: what is wrong with a request, for a person.
 //!
@@ -28,6 +28,7 @@ pub mod openapi;
 mod parameters;
 mod sentences;
 mod session;
+mod shares;
 mod tokens;
 mod users;
 
@@ -55,7 +56,7 @@ use crate::seed;
 pub use front::Front;
 pub use health::metrics_router;
 pub use limits::{Quotas, Rate};
-pub(crate) use {extract::Address, failure::Reason, front::peer, limits::Limits, limits::TooMany};
+pub(crate) use {extract::Address, failure::Reason, failure::log_panic, front::peer, limits::Limits, limits::TooMany, shares::Held, shares::Shares};
 
 /// The largest body of a request that is not a message, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -86,6 +87,7 @@ pub struct App {
     limits: Arc<Limits>,
     settings: Arc<Settings>,
     streams: Arc<Semaphore>,
+    shares: Arc<Shares>,
     seed: Arc<seed::Shared>,
     /// How often tokens ended here: streams look at theirs then.
     ended: Arc<watch::Sender<u64>>,
@@ -115,6 +117,7 @@ impl App {
             limits: Arc::new(Limits::new(&settings.quotas)),
             settings: Arc::new(settings),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            shares: Arc::default(),
             seed: Arc::default(),
             ended: Arc::default(),
             stopping: CancellationToken::new(),
@@ -132,7 +135,11 @@ impl App {
         let open = open.route_layer(from_fn(parameters::known));
         let mut router = guarded
             .merge(open)
-            .merge(seed::router().route_layer(from_fn_with_state(self.clone(), seed::log::requests)))
+            .merge(
+                seed::router()
+                    .route_layer(CatchPanicLayer::custom(seed::answers::panicked))
+                    .route_layer(from_fn_with_state(self.clone(), seed::log::requests)),
+            )
             .merge(seed::live::router(self))
             .route("/v1/openapi.json", get(openapi::document))
             .fallback(unknown_route)
@@ -166,6 +173,10 @@ impl App {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// What an installation may set of the compatible API.

@@ -2,6 +2,8 @@
 //!
 //! What went wrong inside goes into the log: no answer has a text of the database, of a file or of another machine.
 
+use std::any::Any;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use enlace_contract::client::ClientError;
@@ -14,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::auth::password::PasswordError;
 use crate::database::DatabaseError;
 use crate::directory::{Away, DirectoryError};
-use crate::http::{Reason, TooMany};
+use crate::http::{Reason, TooMany, log_panic};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -230,6 +232,12 @@ pub fn unknown_route(uri: &Uri) -> Response {
     response
 }
 
+/// The answer when a handler panicked.
+pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    log_panic(&*panic);
+    Refusal::internal().into_response()
+}
+
 /// A time as JavaScript writes it: `2026-01-31T12:00:00.000Z`.
 pub fn timestamp(at: Timestamp) -> String {
     format!("{at:.3}")
@@ -246,6 +254,18 @@ mod tests {
             "2026-01-31T12:00:00.000Z"
         );
         assert_eq!(timestamp(Timestamp::from_nanosecond(1_234_567_899).unwrap()), "1970-01-01T00:00:01.234Z");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_as_every_other_error() {
+        let broken = axum::Router::<()>::new()
+            .route("/", axum::routing::get(async || -> StatusCode { panic!("SECRET") }))
+            .layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked));
+        let request = http::Request::get("/").body(Body::empty()).unwrap();
+        let response = tower::ServiceExt::oneshot(broken, request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+        assert_eq!(&body[..], br#"{"error":"Error interno"}"#);
     }
 
     #[test]

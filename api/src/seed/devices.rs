@@ -47,6 +47,9 @@ pub(super) async fn add(
     }
     let name = name(&fields)?;
     let number = number(&fields)?;
+    // One at a time: what is counted, and looked for, must still be so when the device is made.
+    let busy = || Refusal::unavailable("Servidor ocupado, intente de nuevo", 5);
+    let _turn = app.shares().creating(user.id()).await.ok_or_else(busy)?;
     if let Some(number) = &number
         && let Some(known) = instances::find(&app, &user, number.as_str()).await?
     {

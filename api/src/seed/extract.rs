@@ -7,11 +7,12 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use futures::StreamExt as _;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{Extensions, HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::Room;
 use super::answers::Refusal;
 use crate::auth::{Action, Principal, TokenValue};
 use crate::directory::Device;
@@ -25,7 +26,7 @@ const SMALL_BODY: Duration = Duration::from_secs(15);
 /// The same for one with a file: 25 MB over a slow line.
 pub(super) const LARGE_BODY: Duration = Duration::from_secs(120);
 /// How long a large body waits for its turn.
-pub(super) const TURN: Duration = Duration::from_secs(10);
+const TURN: Duration = Duration::from_secs(10);
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
 const THROWN_AWAY: usize = 64 * 1024 * 1024;
 
@@ -105,7 +106,10 @@ impl FromRequestParts<App> for SeedUser {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        Self::of(app, &parts.headers, address(parts)).await?.ok_or_else(Refusal::no_token)
+        let user = Self::of(app, &parts.headers, address(parts)).await?.ok_or_else(Refusal::no_token)?;
+        // The body that follows is this user's.
+        parts.extensions.insert(user.clone());
+        Ok(user)
     }
 }
 
@@ -260,13 +264,30 @@ impl FromRequest<App> for LargeBody {
             None
         } else {
             // So that a few large ones do not take all memory.
-            let turn = tokio::time::timeout(TURN, app.seed().large_bodies()).await;
-            Some(turn.map_err(|_| Refusal::unavailable("Servidor ocupado, intente de nuevo", 5))??)
+            Some(room(app, &parts.extensions).await?)
         };
         let fields = fields(&parts.headers, body, MAX_JSON, LARGE_BODY).await;
         drop(turn);
         fields.map(Self)
     }
+}
+
+/// Room for a large body of the caller, when its turn comes: the user's own first, so that what waits for it holds no place of others.
+///
+/// # Errors
+/// When it does not come in time.
+pub(super) async fn room(app: &App, extensions: &Extensions) -> Result<Room, Refusal> {
+    // A route that reads a body without knowing its caller would be a mistake here.
+    let user = extensions.get::<SeedUser>().ok_or_else(Refusal::internal)?;
+    let own = tokio::time::timeout(TURN, app.shares().large_body(user.id())).await;
+    let many = || {
+        let error = "Demasiados envíos a la vez de este usuario, intente de nuevo";
+        Refusal::new(StatusCode::TOO_MANY_REQUESTS, "TooManyBodies", error).retry_after(5)
+    };
+    let own = own.map_err(|_| many())?.ok_or_else(Refusal::internal)?;
+    let among_all = tokio::time::timeout(TURN, app.seed().large_bodies.clone().acquire_owned()).await;
+    let busy = || Refusal::unavailable("Servidor ocupado, intente de nuevo", 5);
+    Ok((own, among_all.map_err(|_| busy())?.map_err(|_| Refusal::internal())?))
 }
 
 async fn fields(

@@ -103,6 +103,9 @@ pub async fn all(app: &App, user: &SeedUser) -> Result<Vec<Instance>, Refusal> {
 /// # Errors
 /// When the database or the directory fails.
 pub async fn find(app: &App, user: &SeedUser, text: &str) -> Result<Option<Instance>, Refusal> {
+    if !may_name(text) {
+        return Ok(None);
+    }
     if let Some(found) = by_row(app, user, text).await? {
         return Ok(Some(found));
     }
@@ -223,6 +226,12 @@ fn own_id(device: &Device) -> String {
         .unwrap_or_default()
 }
 
+/// Whether a text is short enough to be an identifier: numbers and their base64 are shorter.
+fn may_name(text: &str) -> bool {
+    // The bytes first: what is very long is not read to its end.
+    text.len() <= 4 * InstanceId::MAX && text.chars().count() <= InstanceId::MAX
+}
+
 /// What a text is as a number, in the form in which numbers are compared.
 fn canonical(text: &str) -> Option<CanonicalNumber> {
     text.parse::<PhoneNumber>().ok().map(|number| number.canonical())
@@ -230,7 +239,8 @@ fn canonical(text: &str) -> Option<CanonicalNumber> {
 
 /// The digits of which a text is the base64, with or without its padding.
 fn decoded(text: &str) -> Option<String> {
-    let padded = format!("{text:=<width$}", width = text.len().div_ceil(4) * 4);
+    let mut padded = text.to_owned();
+    padded.extend(std::iter::repeat_n('=', text.len().next_multiple_of(4) - text.len()));
     let bytes = BASE64_STANDARD.decode(padded).ok()?;
     let digits = String::from_utf8(bytes).ok()?;
     (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)
@@ -248,6 +258,15 @@ mod tests {
         // Of other texts it is nothing: a plain number is never decoded into something else.
         for text in ["", "Ventas-01", "../../evil", "51900000640", "bm8gZGlnaXRz"] {
             assert_eq!(decoded(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_no_number() {
+        for length in [255, 256, 65_533, 1 << 20] {
+            assert_eq!(decoded(&"x".repeat(length)), None, "{length}");
+            assert_eq!(may_name(&"x".repeat(length)), length <= 255, "{length}");
+            assert_eq!(may_name(&"ñ".repeat(length)), length <= 255, "{length}");
         }
     }
 

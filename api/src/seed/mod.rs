@@ -35,8 +35,7 @@ use axum::routing::{MethodRouter, get, post};
 use http::{HeaderName, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http::App;
-use answers::Refusal;
+use crate::http::{App, Held};
 
 pub use answers::unknown_route;
 pub use extract::SeedUser;
@@ -45,6 +44,9 @@ pub use settings::Settings;
 
 /// Bodies with files that are read at a time: each may be 25 MB, and twice that while it is parsed.
 const LARGE_BODIES: usize = 8;
+
+/// Room for a large body: among all, and among the user's own.
+pub(crate) type Room = (Held, OwnedSemaphorePermit);
 
 /// What the routes share beside the [`App`]'s own.
 #[derive(Debug)]
@@ -71,11 +73,6 @@ impl Shared {
         self.started.elapsed()
     }
 
-    /// Room for a large body.
-    pub(crate) async fn large_bodies(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        let room = Arc::clone(&self.large_bodies).acquire_owned().await;
-        room.map_err(|_| Refusal::internal())
-    }
 }
 
 /// The routes.

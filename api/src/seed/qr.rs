@@ -1,7 +1,8 @@
 //! `GET /api/qr`: the code to scan. It is a credential: only the device's owner gets it.
 //!
 //! To ask for it is to ask for a link: a device that rests (nobody scanned, unlinked, disconnected) starts to make codes again. One that
-//! runs is left alone, however often it is asked.
+//! runs is left alone, however often it is asked. A device that is suspended runs again only by a token that may change devices, and a
+//! request for the headers alone (`HEAD`) begins nothing.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use enlace_contract::client::DeviceClient;
 use enlace_contract::state::{DeviceState, PairRequest, Phase};
-use http::Request;
+use http::{Method, Request};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -32,29 +33,36 @@ const DRAWN: Duration = Duration::from_secs(5);
 /// `GET /api/qr?instancia_id=` or `?numero=`.
 pub(super) async fn of_query(
     State(app): State<App>,
+    method: Method,
     Anyone(user): Anyone,
     Query(query): Query,
 ) -> Result<Json<Value>, Refusal> {
     let named = query.first_text(&["instancia_id", "numero"])?;
     let named = named.ok_or_else(|| Refusal::bad_request("Falta identificación"))?;
-    show(&app, user, named).await
+    show(&app, &method, user, named).await
 }
 
 /// `GET /api/qr/NUMERO`.
 pub(super) async fn of_path(
     State(app): State<App>,
+    method: Method,
     Anyone(user): Anyone,
     Path(named): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    show(&app, user, &named).await
+    show(&app, &method, user, &named).await
 }
 
-async fn show(app: &App, user: Option<SeedUser>, named: &str) -> Result<Json<Value>, Refusal> {
+async fn show(
+    app: &App,
+    method: &Method,
+    user: Option<SeedUser>,
+    named: &str,
+) -> Result<Json<Value>, Refusal> {
     let user = user.ok_or_else(Refusal::no_token)?;
     user.needs(Action::DevicesPair)?;
     let not_found = || Refusal::new(http::StatusCode::NOT_FOUND, "NotFound", "Dispositivo no encontrado");
     let instance = instances::find(app, &user, named).await?.ok_or_else(not_found)?;
-    let began = begin(app, &instance).await?;
+    let began = method != Method::HEAD && begin(app, &user, &instance).await?;
     let now = Timestamp::now();
     let (word, picture) = if began {
         (Word::Init, None)
@@ -87,11 +95,12 @@ async fn said(
 }
 
 /// Lets a device that rests make codes; whether it does so now.
-async fn begin(app: &App, instance: &Instance) -> Result<bool, Refusal> {
+async fn begin(app: &App, user: &SeedUser, instance: &Instance) -> Result<bool, Refusal> {
     let linked = instance.device.resource.status.as_ref().is_some_and(|status| status.is_true("Paired"));
     match instance.device.phase() {
         Phase::PairingExpired | Phase::LoggedOut => {}
         Phase::Disconnected if !linked => {}
+        Phase::Suspended if !user.principal().may(Action::DevicesWrite) => return Ok(false),
         Phase::Suspended => match app.directory().set_suspended(instance.key(), false).await {
             Ok(_) => {}
             // It is suspended where it is declared.

@@ -51,18 +51,52 @@ async fn a_stream_has_only_what_the_token_may_read() {
     let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
     let device = api.stage.device("default/a").await;
     device.shows_code();
-    let token = api.token(json!({"actions": ["events:read", "messages:read"]})).await;
+    let token = api.token(json!({"actions": ["events:read", "devices:read", "messages:read"]})).await;
     let mut events = open(&api, "/v1/devices/default/a/events", &token, Some("0")).await;
     let (name, _, state) = next(&mut events).await;
     assert_eq!((name.as_str(), state.get("qr")), ("state", None));
     assert_eq!(next(&mut events).await.0, "messageState", "records of the inbox are left out");
-    let reader = api.token(json!({"actions": ["events:read", "inbox:read"]})).await;
+    let reader = api.token(json!({"actions": ["events:read", "devices:read", "inbox:read"]})).await;
     let mut events = open(&api, "/v1/devices/default/a/events", &reader, Some("2")).await;
     assert_eq!(next(&mut events).await.0, "state");
     let (name, id, _) = next(&mut events).await;
     assert_eq!((name.as_str(), id.as_str()), ("message", "3"));
     device.says(|state| state.reconnects = 1);
     assert_eq!(next(&mut events).await.0, "state", "changes of messages are left out");
+}
+
+#[tokio::test]
+async fn whose_a_device_is_is_told_only_to_who_may_read_devices() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    api.stage.device("default/a").await.links("525550000001");
+    for actions in [
+        json!(["events:read", "inbox:read"]),
+        json!(["events:read", "inbox:read", "messages:read", "devices:pair"]),
+    ] {
+        let token = api.token(json!({ "actions": actions })).await;
+        let mut events = open(&api, "/v1/devices/default/a/events", &token, Some("0")).await;
+        assert_eq!(
+            next(&mut events).await.0,
+            "message",
+            "{actions}: a state comes first when it may be read"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_user_leaves_streams_to_the_others() {
+    let api = Api::start(&[]).await;
+    let (_, luis) = api.user("luis").await;
+    let mut streams = Vec::new();
+    for _ in 0..64 {
+        streams.push(open(&api, "/v1/events", &luis, None).await);
+    }
+    let refused = api.call("GET", "/v1/events", &luis, None).await;
+    assert_eq!(refused.problem(), (429, "TooManyStreams".into()));
+    assert!(refused.json()["detail"].as_str().unwrap().contains("64 event streams"), "{}", refused.text);
+    let _others = open(&api, "/v1/events", &api.admin, None).await;
+    streams.pop();
+    let _freed = open(&api, "/v1/events", &luis, None).await;
 }
 
 #[tokio::test]

@@ -110,6 +110,52 @@ async fn a_user_has_a_bounded_number_of_devices() {
 }
 
 #[tokio::test]
+async fn however_many_are_added_at_once_there_are_no_more_than_a_user_may_have() {
+    let compatible = seed::Settings { max_devices: 3, ..seed::Settings::default() };
+    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let adding = (0..8).map(|at| {
+        let ana = &ana;
+        async move {
+            if at % 2 == 0 {
+                return ana.post("/api/add-device", json!({})).await.status;
+            }
+            let device =
+                json!({ "metadata": { "name": format!("d{at}"), "namespace": "default" }, "spec": {} });
+            ana.post("/v1/devices", device).await.status
+        }
+    });
+    let statuses = futures::future::join_all(adding).await;
+    let made = statuses.iter().filter(|status| status.is_success()).count();
+    let refused = statuses.iter().filter(|status| **status == StatusCode::FORBIDDEN).count();
+    assert_eq!((made, refused), (3, 5), "{statuses:?}");
+    assert_eq!(ana.get("/api/connections?keyBy=instancia").await.json()["totalClients"], 3);
+}
+
+#[tokio::test]
+async fn a_number_that_is_added_many_times_at_once_is_one_device() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let ids = (0..6).map(|_| ana.add(json!({ "numero": "525550000009" })));
+    let ids = futures::future::join_all(ids).await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(ana.get("/api/connections").await.json()["totalClients"], 1);
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_for_an_identifier_names_nothing() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    for length in [256, 60_000, 65_533, 100_000] {
+        let long = "x".repeat(length);
+        let updated = ana.post("/api/update-device", json!({ "identifier": long, "nombre": "A" })).await;
+        assert_eq!(updated.json(), json!({ "success": true, "actualizado": false }), "{length}");
+        let deleted = ana.post("/api/delete-device", json!({ "instancia_id": long })).await;
+        assert_eq!(error(&deleted), (404, "No encontrado".into()), "{length}");
+    }
+}
+
+#[tokio::test]
 async fn names_and_numbers_that_cannot_be_are_refused() {
     let api = Api::start(&[]).await;
     let ana = Person::register(&api, NUMBER).await;

@@ -82,6 +82,29 @@ async fn a_disconnected_device_stays_off_over_a_restart_until_its_code_is_asked_
 }
 
 #[tokio::test]
+async fn a_suspended_device_runs_again_only_by_a_token_that_may_change_devices() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({})).await;
+    let device = ana.device(&id).await;
+    device.shows_code();
+    ana.post("/api/disconnect", json!({ "instancia_id": id })).await;
+    device.stopped().await;
+    let narrowed = json!({ "name": "codes", "actions": ["devices:pair", "devices:read"] });
+    let token = text(&ana.post("/v1/tokens", narrowed).await.json()["value"]);
+    let codes = Person { api: &api, token };
+    let path = format!("/api/qr?instancia_id={id}");
+    let answer = codes.get(&path).await;
+    assert_eq!((answer.status, &answer.json()["qr"]), (StatusCode::OK, &json!(null)));
+    assert_eq!(answer.json()["state"], "OFFLINE");
+    let headers = api.call("HEAD", &path, &ana.token, None).await;
+    assert_eq!(headers.status, StatusCode::OK);
+    assert_eq!(ana.state(&id).await, "OFFLINE", "it runs again");
+    assert_eq!(api.stage.starts.borrow().len(), 1);
+    assert_eq!(ana.get(&path).await.json()["state"], "INIT");
+}
+
+#[tokio::test]
 async fn a_device_without_a_link_is_disconnected_as_well() {
     let api = Api::start(&[]).await;
     let ana = Person::register(&api, NUMBER).await;

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use serde_json::{Map, Value};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::file::MAX_FILE;
 use super::form;
 use crate::http::App;
+use crate::seed::Room;
 use crate::seed::answers::Refusal;
-use crate::seed::extract::{self, Fields, LARGE_BODY, MAX_JSON, TURN};
+use crate::seed::extract::{self, Fields, LARGE_BODY, MAX_JSON};
 
 /// The largest form, in bytes: what has 25 MB as JSON, with `+`, `/` and `=` written as three bytes.
 const MAX_FORM: usize = 32 * 1024 * 1024;
@@ -30,7 +30,7 @@ pub(super) struct Said {
     /// Its file.
     pub(super) file: Option<Upload>,
     /// Room among the large bodies, until the device has the message.
-    _room: OwnedSemaphorePermit,
+    _room: Room,
 }
 
 /// A file of a multipart body.
@@ -45,9 +45,8 @@ pub(super) struct Upload {
 
 /// Reads a request. A file may come in the part `upload` only, and once.
 pub(super) async fn read(app: &App, request: Request, upload: Option<&str>) -> Result<Said, Refusal> {
-    let busy = || Refusal::unavailable("Servidor ocupado, intente de nuevo", 5);
-    let room = tokio::time::timeout(TURN, app.seed().large_bodies()).await.map_err(|_| busy())??;
     let (parts, body) = request.into_parts();
+    let room = extract::room(app, &parts.extensions).await?;
     let read = tokio::time::timeout(LARGE_BODY, by_kind(&parts.headers, body, upload)).await;
     let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", "El cuerpo no llegó a tiempo");
     let (fields, file) = read.map_err(|_| slow().with_time())??;
