@@ -56,7 +56,10 @@ use crate::seed;
 pub use front::Front;
 pub use health::metrics_router;
 pub use limits::{Quotas, Rate};
-pub(crate) use {extract::Address, failure::Reason, failure::log_panic, front::peer, limits::Limits, limits::TooMany, shares::Held, shares::Shares};
+pub(crate) use {
+    extract::Address, failure::Reason, failure::log_panic, front::peer, limits::Limits, limits::TooMany,
+    shares::Held, shares::Shares,
+};
 
 /// The largest body of a request that is not a message, in bytes.
 pub const MAX_BODY: usize = 64 * 1024;
