@@ -1,10 +1,15 @@
 //! The one sender of a device: it takes the oldest waiting message, keeps the pace, and sends it under the id it was stored with.
 //!
 //! * `outgoing`: a stored message as a protocol message,
-//! * `recipient`: whom a message is for.
+//! * `recipient`: whom a message is for,
+//! * `refusal`: which refusals of WhatsApp are its last word, `attempts`: what rests after an attempt that failed.
+//!
+//! A message that may work later rests, and only those of its chat and of its batch wait for it.
 
+mod attempts;
 mod outgoing;
 pub(crate) mod recipient;
+mod refusal;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,18 +27,13 @@ use whatsapp_rust::send::SendOptions;
 use crate::session::{AckResult, Acks, Receipt, number_of};
 use crate::store::outbox::Due;
 use crate::store::{Store, StoreError};
+use attempts::{Attempts, RETRY_PAUSE, Turn, waits};
 use recipient::Recipients;
 
 /// How long WhatsApp may take to answer a message.
 const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one message may take in all, its upload included.
 const SEND_TIMEOUT: Duration = Duration::from_secs(360);
-/// How long to rest after an attempt that failed for a reason that may pass.
-const RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// How many attempts a message has while the connection stands.
-const MAX_ATTEMPTS: u32 = 5;
-/// How many attempts in a row a lost connection may end: WhatsApp may be ending it because of the message.
-const MAX_INTERRUPTIONS: u32 = 20;
 
 /// What the sender is made of.
 pub(crate) struct Sender {
@@ -64,42 +64,6 @@ struct Last {
     batch: Option<String>,
 }
 
-/// What was tried with the message whose turn it is.
-#[derive(Default)]
-struct Attempts {
-    id: String,
-    failed: u32,
-    interrupted: u32,
-}
-
-impl Attempts {
-    /// The outcome of another attempt, which is final when there were too many.
-    fn count(&mut self, id: &str, outcome: Outcome) -> Outcome {
-        if self.id != id {
-            *self = Self { id: id.to_owned(), ..Self::default() };
-        }
-        let given_up = |message: String| Outcome::Failed(MessageError { reason: "NotSent".into(), message });
-        match &outcome {
-            Outcome::Later(why) => {
-                self.failed += 1;
-                if self.failed >= MAX_ATTEMPTS {
-                    return given_up(format!("given up after {MAX_ATTEMPTS} attempts; the last one: {why}"));
-                }
-            }
-            Outcome::Unlinked => {
-                self.interrupted += 1;
-                if self.interrupted >= MAX_INTERRUPTIONS {
-                    return given_up(format!(
-                        "given up: the connection ended in {MAX_INTERRUPTIONS} attempts in a row"
-                    ));
-                }
-            }
-            Outcome::Accepted | Outcome::Failed(_) => {}
-        }
-        outcome
-    }
-}
-
 impl Sender {
     /// Sends until told to stop. A message that is being sent then stays in the outbox.
     pub(crate) async fn run(mut self) {
@@ -128,6 +92,10 @@ impl Sender {
                 }
                 adopted = Arc::downgrade(&client);
             }
+            if let Some(pause) = attempts.pause(Instant::now()) {
+                tokio::time::sleep_until(pause).await;
+                continue;
+            }
             match self.pace(last.as_ref(), &account).await {
                 Ok(true) => {}
                 Ok(false) => continue,
@@ -137,7 +105,7 @@ impl Sender {
                     continue;
                 }
             }
-            let due = match self.next(&account).await {
+            let due = match self.next(&account, &attempts).await {
                 Ok(Some(due)) => due,
                 Ok(None) => continue,
                 Err(error) => {
@@ -146,17 +114,17 @@ impl Sender {
                     continue;
                 }
             };
-            let (id, batch) = (due.id.clone(), due.batch.clone());
+            let turn = Turn::of(&due);
             let started = Instant::now();
-            let outcome = attempts.count(&id, self.attempt(&client, due, &mut recipients).await);
+            let outcome = self.attempt(&client, due, &mut recipients).await;
+            let outcome = attempts.count(&turn, outcome, Instant::now());
+            // After one that rests comes another chat's: a batch's gap is not for that one.
+            let batch = turn.batch().filter(|_| !matches!(outcome, Outcome::Later(_))).map(str::to_owned);
             last = Some(Last { at: Instant::now(), batch });
             metrics::histogram!("enlace_device_send_duration_seconds")
                 .record(started.elapsed().as_secs_f64());
-            let pause = matches!(outcome, Outcome::Later(_));
-            if let Err(error) = self.settle(&id, outcome).await {
+            if let Err(error) = self.settle(turn.id(), outcome).await {
                 self.store_failed(&error);
-            }
-            if pause {
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
@@ -217,19 +185,27 @@ impl Sender {
         })
     }
 
-    /// The next message; none when there was none: then something was stored, or the link ended, and it is worth looking again.
-    async fn next(&mut self, account: &CanonicalNumber) -> Result<Option<Due>, StoreError> {
+    /// The next message; none when there was none: then something was stored, a rest or the link ended, and it is worth looking again.
+    async fn next(
+        &mut self,
+        account: &CanonicalNumber,
+        attempts: &Attempts,
+    ) -> Result<Option<Due>, StoreError> {
         let queued = Arc::clone(&self.queued);
         let notified = queued.notified();
         tokio::pin!(notified);
         // Listen before looking: a message that is stored in between is not missed.
         notified.as_mut().enable();
-        if let Some((due, message)) = self.store.next_due(account, Timestamp::now()).await? {
+        let now = Instant::now();
+        let resting = attempts.resting(now);
+        let waits = |to: &str, batch: Option<&str>| waits(&resting, to, batch);
+        if let Some((due, message)) = self.store.next_due(account, Timestamp::now(), waits).await? {
             self.publish(message);
             return Ok(Some(due));
         }
         tokio::select! {
             () = notified => {}
+            () = until(attempts.next_end(now)) => {}
             _ = self.link.wait_for(Option::is_none) => {}
         }
         Ok(None)
@@ -269,14 +245,16 @@ impl Sender {
         let ack = self.acks.expect(&id);
         let options = SendOptions::default().with_message_id(id);
         if let Err(error) = client.send_message_with_options(jid, message, options).await {
-            return Outcome::Later(format!("{error:#}"));
+            return match refusal::of_send(&error) {
+                Some(refused) => Outcome::Failed(refused),
+                None => Outcome::Later(format!("{error:#}")),
+            };
         }
         match tokio::time::timeout(ACK_TIMEOUT, ack).await {
             Ok(Ok(AckResult::Accepted)) => Outcome::Accepted,
-            Ok(Ok(AckResult::Refused(code))) => Outcome::Failed(MessageError {
-                reason: "RefusedByWhatsApp".into(),
-                message: format!("WhatsApp refused the message with code {code}"),
-            }),
+            Ok(Ok(AckResult::Refused(code))) => {
+                refusal::of_ack(&code).map_or_else(Outcome::Later, Outcome::Failed)
+            }
             Ok(Err(_)) | Err(_) => {
                 Outcome::Later(format!("WhatsApp did not answer within {} s", ACK_TIMEOUT.as_secs()))
             }
@@ -319,6 +297,14 @@ impl Sender {
 
     fn store_failed(&self, error: &StoreError) {
         tracing::error!(error = error as &dyn std::error::Error, "the outbox failed");
+    }
+}
+
+/// At a time, when there is one.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

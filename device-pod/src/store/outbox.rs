@@ -12,6 +12,7 @@ use enlace_contract::messages::{
 };
 use enlace_contract::number::CanonicalNumber;
 use enlace_contract::paging;
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -248,8 +249,8 @@ impl Store {
         last.filter(|last| *last > since.as_millisecond()).map(time).transpose()
     }
 
-    /// The message whose turn it is: the oldest that waits for an account. It is marked as being sent. One that this version cannot read
-    /// fails, so that it does not hold the others up.
+    /// The message whose turn it is: the oldest of an account that does not wait for another one, by its recipient and its batch. It is
+    /// marked as being sent. One that this version cannot read fails, so that it does not hold the others up.
     ///
     /// # Errors
     /// When the database fails.
@@ -257,18 +258,20 @@ impl Store {
         &self,
         account: &CanonicalNumber,
         now: Timestamp,
+        waits: impl Fn(&str, Option<&str>) -> bool,
     ) -> Result<Option<(Due, Message)>, StoreError> {
         loop {
+            let Some(sequence) = self.first_of(account, &waits).await? else { return Ok(None) };
             let row = sqlx::query(
-                "UPDATE outbox SET state = 'sending', updated_at = ?1 WHERE sequence =
-                 (SELECT sequence FROM outbox WHERE state IN ('queued', 'sending') AND account = ?2 ORDER BY sequence LIMIT 1)
+                "UPDATE outbox SET state = 'sending', updated_at = ?1 WHERE sequence = ?2 AND state IN ('queued', 'sending')
                  RETURNING *",
             )
             .bind(now.as_millisecond())
-            .bind(account.as_str())
+            .bind(sequence)
             .fetch_optional(&self.pool)
             .await?;
-            let Some(row) = row else { return Ok(None) };
+            // It was settled meanwhile, by a receipt.
+            let Some(row) = row else { continue };
             let message = message_of(&row)?;
             let text: Option<String> = row.try_get("content")?;
             match join(text.as_deref().unwrap_or_default(), row.try_get("media")?) {
@@ -296,6 +299,26 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// The place of the oldest that waits for an account, and for no other message.
+    async fn first_of(
+        &self,
+        account: &CanonicalNumber,
+        waits: &impl Fn(&str, Option<&str>) -> bool,
+    ) -> Result<Option<i64>, StoreError> {
+        // Row by row: nearly always it is the first.
+        let mut rows = sqlx::query_as::<_, (i64, String, Option<String>)>(
+            "SELECT sequence, recipient, batch FROM outbox WHERE state IN ('queued', 'sending') AND account = ? ORDER BY sequence",
+        )
+        .bind(account.as_str())
+        .fetch(&self.pool);
+        while let Some((sequence, recipient, batch)) = rows.try_next().await? {
+            if !waits(&recipient, batch.as_deref()) {
+                return Ok(Some(sequence));
+            }
+        }
+        Ok(None)
     }
 
     /// What the next message of an account waits after one of a batch, when it belongs to the same batch; none when it is of another or

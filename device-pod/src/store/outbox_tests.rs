@@ -55,15 +55,15 @@ async fn the_oldest_waits_first_and_comes_back_after_a_restart_under_its_id() {
     for (id, word) in [("A", "one"), ("B", "two")] {
         first.enqueue(text(word), id, None, Some(&number(FIRST)), now).await.unwrap();
     }
-    let (due, message) = first.next_due(&number(FIRST), now).await.unwrap().unwrap();
+    let (due, message) = first.next_due(&number(FIRST), now, |_, _| false).await.unwrap().unwrap();
     assert_eq!((due.id.as_str(), message.state), ("A", MessageState::Sending));
     first.close().await;
 
     let second = store(&directory).await;
-    let (due, _) = second.next_due(&number(FIRST), now).await.unwrap().unwrap();
+    let (due, _) = second.next_due(&number(FIRST), now, |_, _| false).await.unwrap().unwrap();
     assert_eq!((due.id.as_str(), due.content), ("A", Content::Text { text: "one".into() }));
     second.advance("A", MessageState::Sent, now).await.unwrap().unwrap();
-    assert_eq!(second.next_due(&number(FIRST), now).await.unwrap().unwrap().0.id, "B");
+    assert_eq!(second.next_due(&number(FIRST), now, |_, _| false).await.unwrap().unwrap().0.id, "B");
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_message_never_goes_backwards_and_its_content_is_gone_once_sent() {
     let store = store(&directory).await;
     let now = Timestamp::now();
     store.enqueue(file(b"bytes"), "A", None, Some(&number(FIRST)), now).await.unwrap();
-    let (due, _) = store.next_due(&number(FIRST), now).await.unwrap().unwrap();
+    let (due, _) = store.next_due(&number(FIRST), now, |_, _| false).await.unwrap().unwrap();
     let Content::Document { media, .. } = due.content else { panic!() };
     assert_eq!(media.data.0, b"bytes");
     assert_eq!(store.advance("A", MessageState::Read, now).await.unwrap().unwrap().state, MessageState::Read);
@@ -97,7 +97,7 @@ async fn a_message_that_cannot_be_read_fails_and_the_next_one_goes() {
         store.enqueue(text(id), id, None, Some(&number(FIRST)), now).await.unwrap();
     }
     sqlx::query("UPDATE outbox SET content = '{}' WHERE id = 'A'").execute(&store.pool).await.unwrap();
-    assert_eq!(store.next_due(&number(FIRST), now).await.unwrap().unwrap().0.id, "B");
+    assert_eq!(store.next_due(&number(FIRST), now, |_, _| false).await.unwrap().unwrap().0.id, "B");
     let failed = store.message("A").await.unwrap().unwrap();
     assert_eq!((failed.state, failed.error.unwrap().reason.as_str()), (MessageState::Failed, "Unreadable"));
 }
@@ -147,7 +147,8 @@ async fn what_is_finished_is_kept_a_week_and_what_waits_for_ever() {
 /// The ids of what waits for an account, in order; all of it is sent.
 async fn drained(store: &Store, account: &str) -> Vec<String> {
     let mut ids = Vec::new();
-    while let Some((due, _)) = store.next_due(&number(account), Timestamp::now()).await.unwrap() {
+    while let Some((due, _)) = store.next_due(&number(account), Timestamp::now(), |_, _| false).await.unwrap()
+    {
         store.advance(&due.id, MessageState::Sent, Timestamp::now()).await.unwrap();
         ids.push(due.id);
     }
@@ -162,14 +163,17 @@ async fn what_waited_for_a_former_account_fails_when_another_one_links() {
     assert!(first.adopt_outbox(&number(FIRST), now).await.unwrap().is_empty());
     first.enqueue(text("linked"), "A", None, Some(&number(FIRST)), now).await.unwrap();
     first.enqueue(text("being sent"), "B", None, Some(&number(FIRST)), now).await.unwrap();
-    first.next_due(&number(FIRST), now).await.unwrap().unwrap();
+    first.next_due(&number(FIRST), now, |_, _| false).await.unwrap().unwrap();
     first.enqueue(text("after the logout"), "C", None, None, now).await.unwrap();
     first.enqueue(text("the second is linked"), "D", None, Some(&number(SECOND)), now).await.unwrap();
     // The program is killed before it has heard that the second may send.
     first.close().await;
 
     let second = store(&directory).await;
-    assert!(second.next_due(&number("525550000004"), now).await.unwrap().is_none(), "nobody else sends it");
+    assert!(
+        second.next_due(&number("525550000004"), now, |_, _| false).await.unwrap().is_none(),
+        "nobody else sends it"
+    );
     let failed = second.adopt_outbox(&number(SECOND), now).await.unwrap();
     let reasons: Vec<_> = failed
         .into_iter()
@@ -195,7 +199,7 @@ async fn what_was_stored_before_any_link_belongs_to_the_first() {
         store.enqueue(text(id), id, None, None, now).await.unwrap();
     }
     assert!(store.adopt_outbox(&number(FIRST), now).await.unwrap().is_empty());
-    assert_eq!(store.next_due(&number(FIRST), now).await.unwrap().unwrap().0.id, "A");
+    assert_eq!(store.next_due(&number(FIRST), now, |_, _| false).await.unwrap().unwrap().0.id, "A");
     store.advance("A", MessageState::Sent, now).await.unwrap();
     // The same number under its other spelling is the same account.
     assert!(store.adopt_outbox(&number("5215550000001"), now).await.unwrap().is_empty());
@@ -245,7 +249,7 @@ async fn the_last_attempt_is_known_after_a_restart() {
     store.advance("A", MessageState::Sent, at(10)).await.unwrap();
     store.advance("A", MessageState::Read, at(50)).await.unwrap();
     assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(10)), "a receipt is no attempt");
-    store.next_due(&number(FIRST), at(20)).await.unwrap().unwrap();
+    store.next_due(&number(FIRST), at(20), |_, _| false).await.unwrap().unwrap();
     assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(20)), "killed while it was sent");
     store.requeue("B", at(30)).await.unwrap();
     assert_eq!(store.last_attempt(since).await.unwrap(), Some(at(30)), "put back after an attempt");
@@ -297,7 +301,7 @@ async fn only_what_follows_in_the_same_batch_waits_for_its_gap() {
     batch(&store, &["a", "b"], None, now).await.unwrap();
     batch(&store, &["c"], None, now).await.unwrap();
     assert_eq!(store.gap_after("ID-a", &account).await.unwrap(), None, "the first one has none");
-    let (due, _) = store.next_due(&account, now).await.unwrap().unwrap();
+    let (due, _) = store.next_due(&account, now, |_, _| false).await.unwrap().unwrap();
     assert_eq!((due.id.as_str(), due.batch.as_deref()), ("ID-a", Some("ID-a")));
     store.advance("ID-a", MessageState::Sent, now).await.unwrap().unwrap();
     assert_eq!(store.gap_after("ID-a", &account).await.unwrap(), Some(Duration::from_millis(700)));
@@ -335,4 +339,20 @@ async fn the_beginning_of_a_batch_is_kept_while_the_rest_waits() {
     assert!(matches!(batch(&store, &["a", "b"], Some("key"), long_ago).await.unwrap(), Stored::Repeated(_)));
     store.advance("ID-b", MessageState::Sent, long_ago).await.unwrap().unwrap();
     assert_eq!(store.prune_outbox(Timestamp::now()).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_waits_for_another_message_is_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory).await;
+    let now = Timestamp::now();
+    for (id, to) in [("A", "525550000001"), ("B", "525550000001"), ("C", "525550000003")] {
+        let message = SendMessage { to: to.into(), content: Content::Text { text: "hola".into() } };
+        store.enqueue(message, id, None, Some(&number(FIRST)), now).await.unwrap();
+    }
+    let waits = |to: &str, _: Option<&str>| to == "525550000001";
+    assert_eq!(store.next_due(&number(FIRST), now, waits).await.unwrap().unwrap().0.id, "C");
+    store.advance("C", MessageState::Sent, now).await.unwrap().unwrap();
+    assert!(store.next_due(&number(FIRST), now, waits).await.unwrap().is_none());
+    assert_eq!(store.next_due(&number(FIRST), now, |_, _| false).await.unwrap().unwrap().0.id, "A");
 }

@@ -109,6 +109,42 @@ async fn a_refused_message_fails_and_the_next_one_goes() {
 }
 
 #[tokio::test]
+async fn a_group_that_is_not_there_fails_at_once_and_the_next_one_goes() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    let started = Instant::now();
+    let refused = device.send_text("123@g.us", "no").await;
+    let next = device.send_text(OTHER, "yes").await;
+    let failed = device.until_message(&refused.id, MessageState::Failed).await;
+    let error = failed.error.unwrap();
+    assert_eq!(error.reason, "RefusedByWhatsApp");
+    assert!(error.message.contains("404"), "{}", error.message);
+    device.until_message(&next.id, MessageState::Sent).await;
+    // One attempt: after another there would be a pause of five seconds.
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    world.end(device).await;
+}
+
+#[tokio::test]
+async fn what_whatsapp_refuses_for_now_holds_up_its_own_chat_only() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    world.control().server().refuse_messages(NUMBER, 503, 1).await.unwrap();
+    let first = device.send_text(OTHER, "one").await;
+    let second = device.send_text("+52 555 000 0002", "two").await;
+    let elsewhere = device.send_text("123@g.us", "three").await;
+    device.until_message(&elsewhere.id, MessageState::Failed).await;
+    for waiting in [&first, &second] {
+        let state = device.client.message(&waiting.id).await.unwrap().state;
+        assert!(matches!(state, MessageState::Queued | MessageState::Sending), "{state:?}");
+    }
+    let second = device.until_message(&second.id, MessageState::Sent).await;
+    let first = device.client.message(&first.id).await.unwrap();
+    assert!(first.sent_at.unwrap() <= second.sent_at.unwrap(), "{first:?} {second:?}");
+    world.end(device).await;
+}
+
+#[tokio::test]
 async fn a_number_that_is_not_on_whatsapp_fails() {
     let world = World::new().await;
     let (device, _) = world.linked(quick()).await;
