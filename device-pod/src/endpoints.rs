@@ -98,7 +98,8 @@ impl Endpoints {
 #[cfg(feature = "simulator-trust")]
 fn is_whatsapp(url: &str) -> bool {
     let host = url.parse::<http::Uri>().ok().and_then(|url| url.host().map(str::to_lowercase));
-    host.is_some_and(|host| {
+    // A name may end in the dot of the root.
+    host.as_deref().map(|host| host.trim_end_matches('.')).is_some_and(|host| {
         ["whatsapp.com", "whatsapp.net"].into_iter().any(|domain| {
             host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         })
@@ -174,6 +175,8 @@ mod tests {
             &[(URL, "")],
             &[(URL, "wss://web.whatsapp.com/ws/chat")],
             &[(URL, "ws://G.WhatsApp.net:443/ws/chat")],
+            &[(URL, "wss://web.WHATSAPP.com./ws/chat")],
+            &[(URL, "wss://whatsapp.net.")],
         ] {
             let error = read(variables).unwrap_err().to_string();
             assert!(error.contains("trusts a simulated WhatsApp"), "{variables:?}: {error}");

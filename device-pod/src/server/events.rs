@@ -27,6 +27,7 @@ const BATCH: u32 = 100;
 
 /// `?after=`, for clients that cannot set a header.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Start {
     after: Option<i64>,
 }

@@ -13,10 +13,11 @@ use whatsapp_rust::client::Client;
 use whatsapp_rust::waproto::whatsapp as wa;
 
 use super::messages::page_size;
-use super::{Query, Shared, store_failed};
+use super::{Nothing, Query, Shared, store_failed};
 
 /// `?after=&limit=`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Listing {
     #[serde(default)]
     after: i64,
@@ -36,6 +37,7 @@ pub(super) async fn list(
 pub(super) async fn media(
     State(shared): State<Shared>,
     Path(sequence): Path<i64>,
+    Query(Nothing {}): Query<Nothing>,
 ) -> Result<Response, Problem> {
     let stored = shared.store.download(sequence).await.map_err(store_failed)?;
     let Some((message, record)) = stored else {

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Json, Query, Shared, store_failed};
+use super::{Json, Nothing, Query, Shared, store_failed};
 use crate::sending::recipient;
 use crate::store::outbox::Stored;
 
@@ -35,12 +35,14 @@ const MAX_MIME_TYPE: usize = 127;
 
 /// `?wait=10s`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wait {
     wait: Option<Period>,
 }
 
 /// `?after=&limit=&state=`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Listing {
     #[serde(default)]
     after: i64,
@@ -80,6 +82,7 @@ pub(super) async fn send(
 pub(super) async fn send_batch(
     State(shared): State<Shared>,
     headers: HeaderMap,
+    Query(Nothing {}): Query<Nothing>,
     Json(SendBatch { messages, gap }): Json<SendBatch>,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;

@@ -144,7 +144,13 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequest<
     }
 }
 
-/// A query string, with an error a person understands.
+/// The query of a route that knows no parameters.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// A query string, with an error a person understands. A parameter that is not known is a mistake, which would otherwise look as if it had
+/// been followed: each `T` refuses it.
 struct Query<T>(T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequestParts<S> for Query<T> {
@@ -153,7 +159,45 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequestP
     async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Problem::new(rejection.status(), "InvalidQuery", rejection.body_text())),
+            Err(rejection) => {
+                let detail = of_query(&rejection.body_text());
+                Err(Problem::new(rejection.status(), "InvalidQuery", detail))
+            }
+        }
+    }
+}
+
+/// What is wrong with a query, from axum's words.
+fn of_query(said: &str) -> String {
+    let said = said.strip_prefix("Failed to deserialize query string: ").unwrap_or(said);
+    let Some((_, rest)) = said.split_once("unknown field `") else { return said.to_owned() };
+    // The unknown one is quoted first, then those that are known.
+    let mut names = rest.split('`').step_by(2);
+    let unknown = names.next().unwrap_or_default();
+    match names.filter(|name| !name.is_empty()).collect::<Vec<_>>().as_slice() {
+        [] => format!("{unknown}: is not a parameter; this route has none"),
+        known => format!("{unknown}: is not a parameter; the parameters are {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_parameter_is_named_with_the_known_ones() {
+        let of = |said: &str| of_query(&format!("Failed to deserialize query string: {said}"));
+        for (said, sentence) in [
+            ("unknown field `x`, there are no fields", "x: is not a parameter; this route has none"),
+            ("unknown field `x`, expected `wait`", "x: is not a parameter; the parameters are wait"),
+            (
+                "unknown field `x`, expected one of `after`, `limit`, `state`",
+                "x: is not a parameter; the parameters are after, limit, state",
+            ),
+            ("x: unknown field `x`, expected `a` or `b`", "x: is not a parameter; the parameters are a, b"),
+            ("limit: invalid digit found in string", "limit: invalid digit found in string"),
+        ] {
+            assert_eq!(of(said), sentence);
         }
     }
 }

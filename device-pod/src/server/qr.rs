@@ -13,13 +13,14 @@ use qrcode::render::svg;
 use qrcode::{EcLevel, QrCode};
 use serde::Deserialize;
 
-use super::{Query, Shared};
+use super::{Nothing, Query, Shared};
 
 /// The side of one module of the picture, in pixels.
 const MODULE: u32 = 8;
 
 /// `?format=`.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Form {
     format: Option<Format>,
 }
@@ -62,7 +63,10 @@ pub(super) async fn code(
 }
 
 /// `GET /v1/pairing-code`.
-pub(super) async fn pairing_code(State(shared): State<Shared>) -> Result<Answer<PairingText>, Problem> {
+pub(super) async fn pairing_code(
+    State(shared): State<Shared>,
+    Query(Nothing {}): Query<Nothing>,
+) -> Result<Answer<PairingText>, Problem> {
     let state = shared.state.borrow().clone();
     state.pairing_code.clone().map(Answer).ok_or_else(|| no_code(&state, "pairing code"))
 }
