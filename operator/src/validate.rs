@@ -2,8 +2,8 @@
 
 use enlace_contract::config::DeviceConfig;
 use enlace_contract::name::DeviceKey;
-use enlace_crds::config;
 use enlace_crds::resource::PublishIn;
+use enlace_crds::{config, names};
 
 use crate::build::volume_claim;
 use crate::context::Settings;
@@ -42,7 +42,7 @@ pub fn validate(seen: Seen, settings: &Settings) -> Result<Validated, config::Co
     let config = config::device_config(&seen.device, settings.token_keys.clone())
         .and_then(|told| config::pairing_timeout(&seen.device).map(|_| told))
         .map_err(|error| error.to_string())
-        .and_then(|told| other_session(&seen).map_or(Ok(told), Err));
+        .and_then(|told| other_owner(&seen).or_else(|| other_session(&seen)).map_or(Ok(told), Err));
     let listed = settings.config.secret_namespaces.iter().any(|namespace| namespace == key.namespace());
     let publish = match seen.device.spec.pairing.publish_in {
         PublishIn::Status => PublishTo::Status,
@@ -50,6 +50,16 @@ pub fn validate(seen: Seen, settings: &Settings) -> Result<Validated, config::Co
         PublishIn::Secret => PublishTo::Nowhere,
     };
     Ok(Validated { seen, key, config, publish })
+}
+
+/// Why the volume that an earlier device of this name left must not be adopted: its session is another owner's. The status is the new
+/// device's owner's to read: it does not say whose.
+fn other_owner(seen: &Seen) -> Option<String> {
+    let volume = seen.children.volume_claim.as_ref()?;
+    (!volume_claim::may_use(&seen.device, volume)).then(|| {
+        let (volume, owner) = (volume.name.as_deref().unwrap_or_default(), names::OWNER);
+        format!("the volume claim {volume} keeps the session of an earlier device with another owner: use another name, or have an administrator delete the volume claim or give its annotation {owner} the value of this device's label {owner}")
+    })
 }
 
 /// Why the volume that an earlier device of this name left must not be adopted: it keeps the session of another number.

@@ -2,8 +2,9 @@
 //!
 //! The operator makes it itself, and not through the StatefulSet, so that it can grow, be kept and be restored. It remembers the device that
 //! it was made for: another device of the same name that finds it adopts it (its pod is told so with `--adopt`), and it is still the same
-//! volume. What cannot change after it was made (class, access mode) is not looked at again, so that a new default of the installation
-//! changes new volumes only.
+//! volume. It also remembers whose it is, by the label of the device that uses it: a session that was kept is only adopted by a device of
+//! the same owner (see [`may_use`]), since whoever may create devices may use any free name. What cannot change after it was made (class,
+//! access mode) is not looked at again, so that a new default of the installation changes new volumes only.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ pub fn volume_claim(
             name: Some(names::volume_claim(key)),
             namespace: Some(key.namespace().to_owned()),
             labels: Some(labels(key)),
-            annotations: Some(annotations(device, key, &made_for, &storage.size)),
+            annotations: Some(written(annotations(device, key, &made_for, &storage.size))),
             owner_references: owners(device),
             ..ObjectMeta::default()
         },
@@ -74,7 +75,7 @@ pub fn change(device: &WhatsAppDevice, key: &DeviceKey, current: &ObjectMeta) ->
     // Without a device it was made by a person, who restored it.
     let made_for = written(names::MADE_FOR).unwrap_or_default();
     let wanted = annotations(device, key, made_for, size);
-    let same_annotations = wanted.iter().all(|(name, value)| written(name) == Some(value));
+    let same_annotations = wanted.iter().all(|(name, value)| written(name) == value.as_deref());
     if same_labels && same_annotations && same_owners {
         return None;
     }
@@ -96,19 +97,44 @@ pub fn is_adopted(device: &WhatsAppDevice, volume: &ObjectMeta) -> bool {
     volume.annotations.as_ref().and_then(|all| all.get(names::MADE_FOR)) != device.metadata.uid.as_ref()
 }
 
+/// Whether a device may have what is in a volume: it was made for the device, the device uses it already (its owner may have changed
+/// since), or the device's owner is the volume's. No owner is one too: that of devices which no user of the API has.
+pub fn may_use(device: &WhatsAppDevice, volume: &ObjectMeta) -> bool {
+    let written = |name: &str| volume.annotations.as_ref().and_then(|all| all.get(name));
+    let uid = device.metadata.uid.as_ref();
+    let its_own =
+        [names::MADE_FOR, names::USED_BY].into_iter().any(|name| written(name) == uid && uid.is_some());
+    let owner = written(names::OWNER).map(String::as_str).filter(|owner| !owner.is_empty());
+    its_own || owner == user(device)
+}
+
+/// The user that a device belongs to.
+fn user(device: &WhatsAppDevice) -> Option<&str> {
+    let user = device.metadata.labels.as_ref().and_then(|labels| labels.get(names::OWNER))?;
+    Some(user.as_str()).filter(|user| !user.is_empty())
+}
+
+/// What is to be written; None: not to be there.
 fn annotations(
     device: &WhatsAppDevice,
     key: &DeviceKey,
     made_for: &str,
     size: &str,
-) -> BTreeMap<String, String> {
-    let applied = hash(&(labels(key), owners(device), made_for, size));
+) -> BTreeMap<String, Option<String>> {
+    let (user, used_by) = (user(device), device.metadata.uid.as_deref());
+    let applied = hash(&(labels(key), owners(device), made_for, used_by, user, size));
     [
-        (names::APPLIED_HASH.to_owned(), applied),
-        (names::MADE_FOR.to_owned(), made_for.to_owned()),
-        (names::VOLUME_SIZE.to_owned(), size.to_owned()),
+        (names::APPLIED_HASH.to_owned(), Some(applied)),
+        (names::MADE_FOR.to_owned(), Some(made_for.to_owned())),
+        (names::USED_BY.to_owned(), used_by.map(str::to_owned)),
+        (names::OWNER.to_owned(), user.map(str::to_owned)),
+        (names::VOLUME_SIZE.to_owned(), Some(size.to_owned())),
     ]
     .into()
+}
+
+fn written(annotations: BTreeMap<String, Option<String>>) -> BTreeMap<String, String> {
+    annotations.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// None for a volume that is to stay when its device is deleted.

@@ -75,6 +75,56 @@ async fn a_claim_is_released_when_holder_pod_and_volume_are_gone_and_not_before(
 }
 
 #[tokio::test]
+async fn a_kept_session_whose_volume_lost_its_labels_keeps_its_number() {
+    let stage = Stage::new().await;
+    stage.create("first", json!({ "phoneNumber": "525550000001", "deletionPolicy": "KeepSession" }));
+    stage.settle("first").await;
+    stage.server.delete("whatsappdevices", "shop", "first");
+    let labels = json!({ "metadata": { "labels": null } });
+    stage.take_out("persistentvolumeclaims", "first-session", labels).await;
+    sweep(&stage.context).await;
+    assert!(holder(&stage).is_some(), "its session is there");
+    stage.server.fail_next("get", "persistentvolumeclaims", 500);
+    stage.server.delete("persistentvolumeclaims", "shop", "first-session");
+    sweep(&stage.context).await;
+    assert!(holder(&stage).is_some(), "nobody knows whether its session is there");
+    // Somebody else's volume of that name is no session.
+    let theirs = json!({ "metadata": { "name": "first-session", "namespace": "shop" } });
+    stage.server.put("persistentvolumeclaims", theirs);
+    sweep(&stage.context).await;
+    assert_eq!(holder(&stage), None);
+}
+
+#[tokio::test]
+async fn a_new_devices_pod_holds_the_earlier_ones_number_unless_its_volume_is_its_own() {
+    let stage = Stage::new().await;
+    stage.create("first", json!({ "phoneNumber": "525550000001" }));
+    stage.settle("first").await;
+    stage.server.change("whatsappdevices", "first", json!({ "metadata": { "finalizers": [] } }));
+    for (resource, name) in [
+        ("whatsappdevices", "first"),
+        ("statefulsets", "first"),
+        ("configmaps", "first-device"),
+        ("networkpolicies", "first-device"),
+        ("persistentvolumeclaims", "first-session"),
+    ] {
+        stage.server.delete(resource, "shop", name);
+    }
+    stage.create("first", json!({}));
+    stage.settle("first").await;
+    stage.start_pod("first");
+    let volume = stage.server.get("persistentvolumeclaims", "shop", "first-session").unwrap();
+    stage.server.delete("persistentvolumeclaims", "shop", "first-session");
+    stage.caught_up().await;
+    sweep(&stage.context).await;
+    assert!(holder(&stage).is_some(), "whose session the pod has open, nobody can say");
+    stage.server.put("persistentvolumeclaims", volume);
+    stage.caught_up().await;
+    sweep(&stage.context).await;
+    assert_eq!(holder(&stage), None);
+}
+
+#[tokio::test]
 async fn a_new_device_of_the_same_name_and_number_adopts_the_kept_session() {
     let stage = Stage::new().await;
     let spec = json!({ "phoneNumber": "525550000001", "deletionPolicy": "KeepSession" });
@@ -158,4 +208,112 @@ async fn a_linked_device_whose_number_is_anothers_is_stopped() {
         stage.settle(name).await;
     }
     assert_eq!((stage.replicas("first"), stage.replicas("second")), (1.into(), 0.into()));
+}
+
+/// A device of a user, as the API makes it.
+fn create_of(stage: &Stage, owner: Option<&str>, spec: serde_json::Value) {
+    stage.server.put(
+        "whatsappdevices",
+        json!({
+            "apiVersion": "enlace.dev/v1alpha1", "kind": "WhatsAppDevice",
+            "metadata": {
+                "name": "billing", "namespace": "shop",
+                "labels": owner.map(|owner| json!({ "enlace.dev/owner": owner })).unwrap_or(json!({})),
+            },
+            "spec": spec,
+        }),
+    );
+}
+
+/// The device is deleted, and the garbage collector has come by.
+fn delete(stage: &Stage) {
+    stage.server.delete("whatsappdevices", "shop", "billing");
+    for (resource, name) in
+        [("statefulsets", "billing"), ("configmaps", "billing-device"), ("networkpolicies", "billing-device")]
+    {
+        stage.server.delete(resource, "shop", name);
+    }
+}
+
+fn volume(stage: &Stage) -> serde_json::Value {
+    stage.server.get("persistentvolumeclaims", "shop", "billing-session").unwrap()
+}
+
+/// A stage on which a device of this owner was, and its session is kept.
+async fn kept(owner: Option<&str>) -> Stage {
+    let stage = Stage::new().await;
+    create_of(&stage, owner, json!({ "phoneNumber": "525550000001", "deletionPolicy": "KeepSession" }));
+    stage.settle("billing").await;
+    assert_eq!(
+        volume(&stage)["metadata"]["annotations"].get("enlace.dev/owner"),
+        owner.map(|owner| json!(owner)).as_ref()
+    );
+    delete(&stage);
+    stage
+}
+
+#[tokio::test]
+async fn a_kept_session_is_not_adopted_by_another_owner() {
+    for (before, after) in [(None, Some("maria")), (Some("maria"), Some("other")), (Some("maria"), None)] {
+        for spec in [
+            json!({}),
+            json!({ "phoneNumber": "525550000001" }),
+            json!({ "phoneNumber": "525550000002" }),
+            json!({ "deletionPolicy": "KeepSession" }),
+        ] {
+            let stage = kept(before).await;
+            let untouched = (volume(&stage), holder(&stage));
+            create_of(&stage, after, spec);
+            stage.settle("billing").await;
+            assert!(stage.server.get("statefulsets", "shop", "billing").is_none(), "nothing runs");
+            assert_eq!((volume(&stage), holder(&stage)), untouched);
+            assert_eq!(stage.condition("billing", "Accepted"), "False/InvalidSpec");
+            let told = |event: &serde_json::Value| {
+                event["reason"] == "InvalidSpec" && event["note"].as_str().unwrap().contains("another owner")
+            };
+            assert_eq!(stage.server.all("events").iter().filter(|event| told(event)).count(), 1);
+            // It leaves, and the session still is there.
+            stage.server.delete("whatsappdevices", "shop", "billing");
+            assert_eq!(volume(&stage), untouched.0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_session_is_adopted_by_its_owner_and_stays_with_the_device_that_did() {
+    let stage = kept(Some("maria")).await;
+    create_of(&stage, Some("maria"), json!({ "deletionPolicy": "KeepSession" }));
+    stage.settle("billing").await;
+    assert_eq!(stage.replicas("billing"), 1);
+    let set = stage.server.get("statefulsets", "shop", "billing").unwrap();
+    assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["args"], json!(["--adopt"]));
+    // An administrator gives the device to somebody else: the session goes with it.
+    for owner in [json!("other"), json!(null)] {
+        let labels = json!({ "metadata": { "labels": { "enlace.dev/owner": owner } } });
+        stage.server.change("whatsappdevices", "billing", labels);
+        stage.settle("billing").await;
+        assert_eq!(stage.condition("billing", "Accepted"), "True/Accepted");
+        assert_eq!(stage.replicas("billing"), 1);
+        assert_eq!(
+            volume(&stage)["metadata"]["annotations"].get("enlace.dev/owner").unwrap_or(&json!(null)),
+            &owner
+        );
+    }
+    delete(&stage);
+    create_of(&stage, Some("maria"), json!({}));
+    stage.settle("billing").await;
+    assert_eq!(stage.condition("billing", "Accepted"), "False/InvalidSpec");
+}
+
+#[tokio::test]
+async fn a_kept_session_that_an_administrator_gives_to_the_owner_is_adopted() {
+    let stage = kept(None).await;
+    create_of(&stage, Some("maria"), json!({}));
+    stage.settle("billing").await;
+    assert_eq!(stage.condition("billing", "Accepted"), "False/InvalidSpec");
+    let annotation = json!({ "metadata": { "annotations": { "enlace.dev/owner": "maria" } } });
+    stage.server.change("persistentvolumeclaims", "billing-session", annotation);
+    stage.settle("billing").await;
+    assert_eq!(stage.condition("billing", "Accepted"), "True/Accepted");
+    assert_eq!(stage.replicas("billing"), 1);
 }
