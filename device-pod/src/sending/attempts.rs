@@ -57,7 +57,7 @@ impl Attempts {
     /// The outcome of another attempt, which is final when there were too many.
     pub(super) fn count(&mut self, turn: &Turn, outcome: Outcome, now: Instant) -> Outcome {
         let at = self.tried.iter().position(|tried| tried.turn.id == turn.id);
-        let mut tried = at.map(|at| self.tried.swap_remove(at)).unwrap_or_else(|| Tried {
+        let mut tried = at.map(|at| self.tried.remove(at)).unwrap_or_else(|| Tried {
             turn: turn.clone(),
             failed: 0,
             interrupted: 0,
