@@ -15,7 +15,7 @@ use crate::triggers::DeviceRef;
 
 /// After how long a device that did not come back counts as lost to the rollout: a large image may be pulled meanwhile.
 pub const COME_BACK: Duration = Duration::from_secs(600);
-/// After how many of these nothing more is restarted.
+/// After how many of these nothing more is restarted; after all that may be away at a time, when those are fewer.
 pub const STOP_AFTER: usize = 3;
 
 /// What a device was before its restart.
@@ -156,7 +156,8 @@ impl Rollout {
 
     /// Whether too many did not come back.
     pub fn is_stopped(&self, now: Timestamp) -> bool {
-        self.late(now).take(STOP_AFTER).count() == STOP_AFTER
+        let enough = STOP_AFTER.min(self.most).max(1);
+        self.late(now).take(enough).count() == enough
     }
 
     /// Those that did not come back.
@@ -253,6 +254,24 @@ mod tests {
         rollout.observe(&device(0), &back("third"));
         assert!(!rollout.is_stopped(at(700)));
         assert_eq!(rollout.next(at(700)), vec![device(8)]);
+    }
+
+    #[test]
+    fn a_rollout_of_few_at_a_time_stops_and_does_not_wait_for_ever() {
+        for most in 1..STOP_AFTER {
+            let mut rollout = Rollout::new(most);
+            for one in 0..most {
+                assert_eq!(rollout.restart(&device(one), "old", Before::Ready, at(0)), Decision::Go);
+            }
+            assert_eq!(rollout.restart(&device(9), "old", Before::Ready, at(599)), Decision::Wait);
+            assert_eq!(
+                rollout.restart(&device(9), "old", Before::Ready, at(600)),
+                Decision::Stopped,
+                "{most}"
+            );
+            rollout.observe(&device(0), &back("new"));
+            assert_eq!(rollout.next(at(600)), vec![device(9)]);
+        }
     }
 
     #[test]
