@@ -484,20 +484,25 @@ pub fn departure(validated: &Validated, logged_out: bool, tried: bool, now: Time
     }
     let state = if let Heard::State(state) = &seen.heard { Some(state.as_ref()) } else { None };
     let no_session = state.is_some_and(|state| !state.paired && state.phase != Phase::Starting);
-    // Of a device that is not heard, what was known last counts.
+    // Of a device that is not heard, what was known last counts: at once when nothing runs, and once the time is over when its pod does, for a
+    // phone may have been linked a moment ago.
     let unlinked = seen.previous.condition(PAIRED).is_some_and(|paired| paired.status == "False");
     let never_linked = state.is_none() && (unlinked || !pairing::ever_linked(&seen.previous, None));
     let keeps = seen.device.spec.deletion_policy == DeletionPolicy::KeepSession;
-    if logged_out || keeps || no_session || never_linked {
+    let runs = seen.pod.as_ref().is_some_and(|pod| pod.address.is_some());
+    if logged_out || keeps || no_session || (never_linked && !runs) {
         return Departure::Leave(None);
     }
-    let Some(pod) = &seen.pod else { return Departure::Leave(Some("no pod runs")) };
+    if seen.pod.is_none() {
+        return Departure::Leave(Some("no pod runs"));
+    }
     let began = seen.device.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
     let late = began.checked_add(LOGOUT_DEADLINE).is_ok_and(|end| end <= now);
-    match (pod.address.is_some(), late) {
+    match (runs, late) {
         (true, false) => Departure::LogOut { last: false },
         // An operator that was away meanwhile still tries once.
         (true, true) if !tried => Departure::LogOut { last: true },
+        (true, true) if never_linked => Departure::Leave(None),
         (true, true) => Departure::Leave(Some("the device could not do it in time")),
         (false, false) => Departure::LogOut { last: false },
         (false, true) => Departure::Leave(Some("the pod does not run")),

@@ -141,6 +141,37 @@ fn a_session_is_ended_while_there_is_time_and_somebody_to_ask() {
 }
 
 #[test]
+fn a_device_that_is_not_heard_yet_may_have_been_linked_a_moment_ago() {
+    let silent = || Heard::Unreachable { since: at(0) };
+    let log_out = |last| Departure::LogOut { last };
+    let unpaired = DeviceState { phase: Phase::AwaitingScan, ..DeviceState::default() };
+    let not_paired = json!({ "conditions": [{
+        "type": PAIRED, "status": "False", "reason": "AwaitingScan", "message": "",
+        "lastTransitionTime": "2030-01-01T00:00:00Z",
+    }]});
+    for (address, heard, tried, second, expected) in [
+        (Some("10.244.0.7"), silent(), false, 0, log_out(false)),
+        (Some("10.244.0.7"), silent(), true, 14, log_out(false)),
+        (Some("10.244.0.7"), silent(), false, 900, log_out(true)),
+        // As far as anybody knows there is no session.
+        (Some("10.244.0.7"), silent(), true, 15, Departure::Leave(None)),
+        (Some("10.244.0.7"), Heard::State(Arc::new(unpaired)), false, 0, Departure::Leave(None)),
+        (None, Heard::NotRunning, false, 0, Departure::Leave(None)),
+    ] {
+        for status in [&not_paired, &json!({})] {
+            let mut seen = seen(json!({}));
+            seen.device.metadata.finalizers = Some(vec![names::LOGOUT_FINALIZER.into()]);
+            seen.device.metadata.deletion_timestamp = Some(Time(at(0)));
+            seen.previous = serde_json::from_value(status.clone()).unwrap();
+            (seen.pod, seen.heard) = (Some(pod(address)), heard.clone());
+            let validated = validate(seen, &settings()).unwrap();
+            let departure = departure(&validated, false, tried, at(second));
+            assert_eq!(departure, expected, "{address:?} {heard:?} {tried} {second} {status}");
+        }
+    }
+}
+
+#[test]
 fn the_same_facts_give_the_same_plan() {
     let made = || {
         let validated = validate(seen(json!({ "phoneNumber": "525550000001" })), &settings()).unwrap();
