@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -299,7 +300,8 @@ pub async fn volume(context: &Context, seen: &Seen, step: VolumeStep) -> Result<
             match api.create(&parameters, &volume).await {
                 Ok(made) => made.metadata,
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                    not_foreign(&api, &volume.name_any(), VOLUME).await?;
+                    found_again(context, seen, &api, &volume).await?;
+                    // What is to be done with it, the next look decides.
                     return Err(failed("creating", VOLUME)(kube::Error::Api(status)));
                 }
                 Err(error) => return Err(failed("creating", VOLUME)(error)),
@@ -318,6 +320,26 @@ pub async fn volume(context: &Context, seen: &Seen, step: VolumeStep) -> Result<
         }
     };
     note(&context.caches.volume_claims, &namespace, meta);
+    Ok(())
+}
+
+/// Gives the labels back to a volume that the cache does not have: without them it never would. The cache may just be behind, too.
+async fn found_again(
+    context: &Context,
+    seen: &Seen,
+    api: &Api<PersistentVolumeClaim>,
+    wanted: &PersistentVolumeClaim,
+) -> Result<(), ApplyError> {
+    let name = wanted.name_any();
+    let Some(found) = not_foreign(api, &name, VOLUME, &seen.uid).await? else { return Ok(()) };
+    let patch = json!({
+        "metadata": { "resourceVersion": found.resource_version, "labels": wanted.metadata.labels },
+    });
+    let parameters =
+        PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patched = api.patch_metadata(&name, &parameters, &Patch::Merge(patch)).await;
+    let meta = patched.map_err(failed("labelling", VOLUME))?.metadata;
+    note(&context.caches.volume_claims, &seen.device.namespace().unwrap_or_default(), meta);
     Ok(())
 }
 
@@ -341,7 +363,7 @@ where
     let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
     let mut meta = match object {
         Write::Make(object) => {
-            not_foreign(&api, &object.name_any(), kind).await?;
+            not_foreign(&api, &object.name_any(), kind, &seen.uid).await?;
             let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
             let object = api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await;
             object.map_err(failed("making", kind))?.meta().clone()
@@ -390,37 +412,50 @@ where
     Ok(())
 }
 
-/// Refuses to take over an object that somebody else made under the name of a device's child: it would be changed, and deleted with the device.
-async fn not_foreign<K>(api: &Api<K>, name: &str, kind: &'static str) -> Result<(), ApplyError>
+/// Refuses to take over an object that somebody else made under the name of a device's child: it would be changed, and deleted with the
+/// device. The object's metadata, if there is one.
+async fn not_foreign<K>(
+    api: &Api<K>,
+    name: &str,
+    kind: &'static str,
+    device: &str,
+) -> Result<Option<ObjectMeta>, ApplyError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let Some(found) = api.get_metadata_opt(name).await.map_err(failed("reading", kind))? else {
-        return Ok(());
+        return Ok(None);
     };
-    let ours =
-        found.labels().get(names::APP_MANAGED_BY).is_some_and(|manager| manager == names::FIELD_MANAGER);
-    if ours { Ok(()) } else { Err(ApplyError::Foreign { kind, name: name.to_owned() }) }
+    if is_ours(&found.metadata, device) {
+        Ok(Some(found.metadata))
+    } else {
+        Err(ApplyError::Foreign { kind, name: name.to_owned() })
+    }
+}
+
+/// Whether an object is a device's child. Somebody may have taken the label off; its owner, or the device that a kept volume was made for,
+/// tells it too.
+fn is_ours(meta: &ObjectMeta, device: &str) -> bool {
+    let labelled = meta.labels.as_ref().and_then(|all| all.get(names::APP_MANAGED_BY));
+    let made_for = meta.annotations.as_ref().and_then(|all| all.get(names::MADE_FOR));
+    let mut owners = meta.owner_references.iter().flatten();
+    labelled.is_some_and(|manager| manager == names::FIELD_MANAGER)
+        || made_for.is_some_and(|made_for| made_for == device)
+        || owners.any(|owner| owner.controller == Some(true) && owner.uid == device)
 }
 
 /// Whether somebody else has a Secret of this name. A patch of nothing tells: the operator may not read Secrets.
-async fn is_foreign(api: &Api<Secret>, name: &str) -> Result<bool, ApplyError> {
+async fn is_foreign(api: &Api<Secret>, name: &str, device: &str) -> Result<bool, ApplyError> {
     let parameters = PatchParams { dry_run: true, ..PatchParams::default() };
     match api.patch_metadata(name, &parameters, &Patch::Merge(json!({}))).await {
-        Ok(found) => Ok(found
-            .labels()
-            .get(names::APP_MANAGED_BY)
-            .is_none_or(|manager| manager != names::FIELD_MANAGER)),
+        Ok(found) => Ok(!is_ours(&found.metadata, device)),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
         Err(error) => Err(failed("reading", "Secret with the code")(error)),
     }
 }
 
-fn note<K>(
-    children: &Children<K>,
-    namespace: &str,
-    mut meta: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) where
+fn note<K>(children: &Children<K>, namespace: &str, mut meta: ObjectMeta)
+where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     mark_metadata_once(&mut meta);
@@ -429,7 +464,7 @@ fn note<K>(
 }
 
 /// Marks metadata that were not marked yet.
-fn mark_metadata_once(meta: &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) {
+fn mark_metadata_once(meta: &mut ObjectMeta) {
     if meta.managed_fields.is_some() {
         mark_metadata(meta);
     }
@@ -484,7 +519,7 @@ async fn published(context: &Context, seen: &Seen, step: Publish) -> Result<(), 
                 return Ok(());
             }
             let name = secret.name_any();
-            if known.as_ref().is_none_or(String::is_empty) && is_foreign(&api, &name).await? {
+            if known.as_ref().is_none_or(String::is_empty) && is_foreign(&api, &name, &seen.uid).await? {
                 return Err(ApplyError::Foreign { kind: "Secret", name });
             }
             let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
@@ -496,7 +531,7 @@ async fn published(context: &Context, seen: &Seen, step: Publish) -> Result<(), 
         Publish::Remove if known.as_ref().is_some_and(String::is_empty) => return Ok(()),
         Publish::Remove | Publish::RemoveIfKnown => {
             let name = format!("{}-pairing", seen.device.name_any());
-            if known.is_none() && is_foreign(&api, &name).await? {
+            if known.is_none() && is_foreign(&api, &name, &seen.uid).await? {
                 return Ok(());
             }
             gone(api.delete(&name, &DeleteParams::default()).await)

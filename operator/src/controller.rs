@@ -27,6 +27,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SAFETY: Duration = Duration::from_secs(45 * 60);
 /// The pause after a conflict: the cache is behind by less than that.
 const CONFLICT: Duration = Duration::from_millis(300);
+/// After so many failures in a row, a conflict is an error like others: no cache is behind for that long.
+const CONFLICTS: u32 = 5;
 /// The first pause after an error; each one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause after an error.
@@ -102,7 +104,12 @@ pub async fn reconcile(device: Arc<Guarded>, context: Arc<Context>) -> Result<Ac
 pub fn error_policy(device: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let key = format!("{}/{}", device.namespace().unwrap_or_default(), device.name_any());
     metrics::counter!("enlace_operator_reconcile_errors_total", "kind" => error.kind()).increment(1);
-    if error.is_conflict() {
+    let uid = device.meta().uid.clone().unwrap_or_default();
+    let failures = context.memories.with(&ObjectRef::from_obj(device.as_ref()), &uid, |memory| {
+        memory.failures = memory.failures.saturating_add(1);
+        memory.failures
+    });
+    if error.is_conflict() && failures <= CONFLICTS {
         tracing::debug!(
             device = key,
             error = crate::telemetry::chain(error),
@@ -116,12 +123,7 @@ pub fn error_policy(device: Arc<Guarded>, error: &ReconcileError, context: Arc<C
         error = crate::telemetry::chain(error),
         "device {key} is tried again"
     );
-    let uid = device.meta().uid.clone().unwrap_or_default();
-    let failures = context.memories.with(&ObjectRef::from_obj(device.as_ref()), &uid, |memory| {
-        memory.failures = memory.failures.saturating_add(1);
-        memory.failures
-    });
-    Action::requeue(jittered(pause(failures)))
+    Action::requeue(jittered(pause(if error.is_conflict() { failures - CONFLICTS } else { failures })))
 }
 
 fn pause(failures: u32) -> Duration {

@@ -259,3 +259,76 @@ async fn an_object_of_somebody_else_is_not_taken_over() {
         "the StatefulSet billing exists and is not this device's: delete it, or give the device another name"
     );
 }
+
+#[tokio::test]
+async fn a_volume_that_lost_its_labels_gets_them_back() {
+    let stage = Stage::new().await;
+    for policy in ["Logout", "KeepSession"] {
+        stage.create(&policy.to_lowercase(), json!({ "deletionPolicy": policy }));
+    }
+    for name in ["logout", "keepsession"] {
+        stage.settle(name).await;
+        let volume = format!("{name}-session");
+        let before = stage.server.get("persistentvolumeclaims", "shop", &volume).unwrap();
+        for lost in [
+            json!({ "app.kubernetes.io/component": null }),
+            json!({ "app.kubernetes.io/managed-by": null, "app.kubernetes.io/component": null }),
+        ] {
+            let labels = json!({ "metadata": { "labels": lost } });
+            stage.take_out("persistentvolumeclaims", &volume, labels).await;
+            let device = stage.context.caches.device("shop", name).unwrap();
+            let look = || enlace_operator::controller::reconcile(device.clone(), stage.context.clone());
+            assert!(format!("{:?}", look().await.unwrap_err()).contains("AlreadyExists"));
+            look().await.unwrap();
+            let after = stage.server.get("persistentvolumeclaims", "shop", &volume).unwrap();
+            assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"], "{lost}");
+            assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
+            stage.settle(name).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_lost_the_operators_label_is_still_its_devices() {
+    let stage = Stage::new().await;
+    stage.create("billing", json!({}));
+    stage.settle("billing").await;
+    for (resource, name) in
+        [("configmaps", "billing-device"), ("networkpolicies", "billing-device"), ("statefulsets", "billing")]
+    {
+        let before = stage.server.get(resource, "shop", name).unwrap();
+        let labels = json!({ "metadata": { "labels": { "app.kubernetes.io/managed-by": null } } });
+        stage.take_out(resource, name, labels).await;
+        let device = stage.context.caches.device("shop", "billing").unwrap();
+        enlace_operator::controller::reconcile(device, stage.context.clone()).await.unwrap();
+        let after = stage.server.get(resource, "shop", name).unwrap();
+        assert_eq!(after["metadata"]["labels"], before["metadata"]["labels"], "{resource}");
+        assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "{resource}");
+        stage.settle("billing").await;
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_that_does_not_pass_is_tried_again_later_each_time() {
+    let stage = Stage::new().await;
+    stage.create("billing", json!({}));
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        stage.server.fail_next("patch", "configmaps", 409);
+        let error = stage.try_look("shop", "billing").await.0.unwrap_err();
+        let device = stage.context.caches.device("shop", "billing").unwrap();
+        let action = enlace_operator::controller::error_policy(device, &error, stage.context.clone());
+        pauses.push(format!("{action:?}"));
+    }
+    let seconds = |action: &String| {
+        let (_, text) = action.split_once("Some(").unwrap();
+        let text = text.split(')').next().unwrap();
+        match text.strip_suffix("ms") {
+            Some(text) => text.parse::<f64>().unwrap() / 1000.0,
+            None => text.strip_suffix('s').unwrap().parse::<f64>().unwrap(),
+        }
+    };
+    let pauses: Vec<f64> = pauses.iter().map(seconds).collect();
+    assert!(pauses[..5].iter().all(|pause| *pause < 0.5), "the cache may be behind: {pauses:?}");
+    assert!(pauses[5] >= 1.0 && pauses[6] >= 2.0 && pauses[7] >= 4.0, "{pauses:?}");
+}

@@ -215,7 +215,7 @@ impl State {
         } else {
             self.objects.insert(key.clone(), object.clone());
         }
-        self.tell(&key, event, &object);
+        self.tell(&key, event, old.as_ref(), &object);
         object
     }
 
@@ -300,12 +300,20 @@ impl State {
         Response::new(Answer::from_stream(lines.boxed()))
     }
 
-    fn tell(&mut self, (resource, namespace, _): &Key, event: &str, object: &Value) {
+    /// To a watch that selects labels, an object that loses them is gone, and one that gets them is new.
+    fn tell(&mut self, (resource, namespace, _): &Key, event: &str, old: Option<&Value>, object: &Value) {
         self.watches.retain(|watch| {
-            let concerns = watch.resource == *resource
-                && watch.namespace.as_ref().is_none_or(|within| within == namespace)
-                && selected(object, &watch.selector);
-            !concerns || watch.sender.send(json!({ "type": event, "object": object })).is_ok()
+            let within = watch.resource == *resource
+                && watch.namespace.as_ref().is_none_or(|within| within == namespace);
+            let was = old.is_some_and(|old| selected(old, &watch.selector));
+            let event = match (was, selected(object, &watch.selector)) {
+                _ if !within => return true,
+                (false, false) => return true,
+                (true, false) => "DELETED",
+                (false, true) if event == "MODIFIED" => "ADDED",
+                (_, true) => event,
+            };
+            watch.sender.send(json!({ "type": event, "object": object })).is_ok()
         });
     }
 }

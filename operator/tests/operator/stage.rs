@@ -162,6 +162,24 @@ impl Stage {
         until("the caches catch up", same).await;
     }
 
+    /// Takes labels off a child of the namespace `shop`; with them it leaves the cache, as the API server tells a watch that selects them.
+    pub async fn take_out(&self, resource: &str, name: &str, patch: Value) {
+        let is_cached = || {
+            let caches = &self.context.caches;
+            let is = |children: Option<_>| children.is_some();
+            match resource {
+                "persistentvolumeclaims" => is(caches.volume_claims.get("shop", name)),
+                "configmaps" => is(caches.config_maps.get("shop", name)),
+                "statefulsets" => is(caches.stateful_sets.get("shop", name)),
+                "networkpolicies" => is(caches.network_policies.get("shop", name)),
+                other => panic!("{other} are no children"),
+            }
+        };
+        self.caught_up().await;
+        self.server.change(resource, name, patch);
+        until("the child leaves the cache", || !is_cached()).await;
+    }
+
     /// The pod of a device, as the StatefulSet controller would make it: running and ready, at this machine's address.
     pub fn start_pod(&self, name: &str) {
         self.start_pod_in("shop", name);
