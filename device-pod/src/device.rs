@@ -56,7 +56,8 @@ pub enum StartError {
 }
 
 impl Device {
-    /// Starts the device of a configuration on a data directory. It connects by itself.
+    /// Starts the device of a configuration on a data directory. It connects by itself; with a session that came with the directory of
+    /// another device (`adopt`) once its claim is granted.
     ///
     /// # Errors
     /// When the data directory or its database cannot be used: then nothing runs and nothing was sent.
@@ -81,8 +82,12 @@ impl Device {
         adopt: bool,
         reserve: watch::Receiver<u64>,
     ) -> Result<Self, StartError> {
-        let volume = Volume::open(directory, &config.uid, adopt)?;
+        let mut volume = Volume::open(directory, &config.uid, adopt)?;
         let store = Store::open(&volume.database()).await?;
+        if volume.is_adopting() {
+            store.disown().await?;
+            volume.adopted()?;
+        }
         let memory = store.recall().await?;
         let version = store.recall_version().await?;
         let newest = watch::Sender::new(store.newest().await?);

@@ -15,6 +15,8 @@ pub const RESERVE: u64 = 32 << 20;
 #[derive(Debug)]
 pub struct Volume {
     directory: PathBuf,
+    /// The UID that is still to be written.
+    adopting: Option<String>,
     _lock: File,
 }
 
@@ -49,7 +51,8 @@ pub enum VolumeError {
 }
 
 impl Volume {
-    /// Opens (and creates, for this user only) the directory of the device with a UID. With `adopt` it takes over another device's.
+    /// Opens (and creates, for this user only) the directory of the device with a UID. With `adopt` it takes over another device's:
+    /// see [`Self::is_adopting`].
     ///
     /// # Errors
     /// When it is in use, another device's, or the file system refuses.
@@ -67,8 +70,8 @@ impl Volume {
             Err(TryLockError::WouldBlock) => return Err(VolumeError::InUse(directory.to_owned())),
             Err(TryLockError::Error(error)) => return Err(io(error)),
         }
-        let file = directory.join("device-uid");
-        match fs::read_to_string(&file) {
+        let mut volume = Self { directory: directory.to_owned(), adopting: None, _lock: lock };
+        match fs::read_to_string(volume.uid_file()) {
             Ok(found) if found.trim() == uid => {}
             Ok(found) if !adopt => {
                 return Err(VolumeError::OtherDevice {
@@ -77,11 +80,39 @@ impl Volume {
                     expected: uid.to_owned(),
                 });
             }
-            Ok(_) => write_durably(&file, uid).map_err(io)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => write_durably(&file, uid).map_err(io)?,
+            Ok(_) => volume.adopting = Some(uid.to_owned()),
+            // A session that nobody says whose it is may be anybody's.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && volume.session().exists() => {
+                volume.adopting = Some(uid.to_owned());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write_durably(&volume.uid_file(), uid).map_err(io)?;
+            }
             Err(error) => return Err(io(error)),
         }
-        Ok(Self { directory: directory.to_owned(), _lock: lock })
+        Ok(volume)
+    }
+
+    /// Whether what is in the directory is another device's still. It is this one's with [`Self::adopted`], which has to wait until
+    /// what the other device was allowed is forgotten: a start that is cut short in between begins again.
+    pub fn is_adopting(&self) -> bool {
+        self.adopting.is_some()
+    }
+
+    /// The directory is this device's now.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn adopted(&mut self) -> Result<(), VolumeError> {
+        let Some(uid) = &self.adopting else { return Ok(()) };
+        let written = write_durably(&self.uid_file(), uid);
+        written.map_err(|source| VolumeError::Io { directory: self.directory.clone(), source })?;
+        self.adopting = None;
+        Ok(())
+    }
+
+    fn uid_file(&self) -> PathBuf {
+        self.directory.join("device-uid")
     }
 
     /// The database of outbox, inbox and memory.
@@ -159,8 +190,24 @@ mod tests {
         drop(Volume::open(directory.path(), "first", false).unwrap());
         let error = Volume::open(directory.path(), "second", false).unwrap_err().to_string();
         assert!(error.contains("UID first, not to second"), "{error}");
-        drop(Volume::open(directory.path(), "second", true).unwrap());
-        Volume::open(directory.path(), "second", false).unwrap();
+        let interrupted = Volume::open(directory.path(), "second", true).unwrap();
+        assert!(interrupted.is_adopting());
+        drop(interrupted);
+        let mut adopting = Volume::open(directory.path(), "second", true).unwrap();
+        assert!(adopting.is_adopting(), "an adoption that was cut short begins again");
+        adopting.adopted().unwrap();
+        assert!(!adopting.is_adopting());
+        drop(adopting);
+        assert!(!Volume::open(directory.path(), "second", false).unwrap().is_adopting());
+    }
+
+    #[test]
+    fn a_session_without_an_owner_is_adopted() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(!Volume::open(directory.path(), "uid", false).unwrap().is_adopting(), "nothing is there");
+        fs::remove_file(directory.path().join("device-uid")).unwrap();
+        fs::write(directory.path().join("session.db"), "x").unwrap();
+        assert!(Volume::open(directory.path(), "uid", false).unwrap().is_adopting());
     }
 
     #[test]

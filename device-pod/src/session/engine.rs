@@ -144,9 +144,7 @@ impl Engine {
     pub(super) async fn build(parts: Parts<'_>) -> whatsapp_rust::anyhow::Result<Self> {
         let Parts { config, endpoints, version, session, journal, acks, receipts, reports, generation } =
             parts;
-        // The outbound counter lease depends on FULL: a lost one would use keys twice.
-        let settings = SqliteStoreConfig { synchronous: Synchronous::Full, ..SqliteStoreConfig::default() };
-        let store = SqliteStore::with_config(&session.to_string_lossy(), settings).await?;
+        let store = open(session).await?;
         let linked = store.load().await?.is_some_and(|device| device.pn.is_some());
         let dialer = Dialer::new(&endpoints.websocket);
         let name = config.display_name.as_deref().unwrap_or("Enlace");
@@ -266,6 +264,21 @@ impl Drop for Engine {
         }
         self.dialer.cut();
     }
+}
+
+async fn open(session: &Path) -> whatsapp_rust::anyhow::Result<SqliteStore> {
+    // The outbound counter lease depends on FULL: a lost one would use keys twice.
+    let settings = SqliteStoreConfig { synchronous: Synchronous::Full, ..SqliteStoreConfig::default() };
+    Ok(SqliteStore::with_config(&session.to_string_lossy(), settings).await?)
+}
+
+/// The account of a session store that no client has open; none when there is no session in it.
+pub(super) async fn account_in(session: &Path) -> whatsapp_rust::anyhow::Result<Option<Account>> {
+    if !session.exists() {
+        return Ok(None);
+    }
+    let device = open(session).await?.load().await?;
+    Ok(device.and_then(|device| account(device.pn.as_ref()?, device.lid.as_ref(), None)))
 }
 
 /// The number as which a client sends, as its session store has it.

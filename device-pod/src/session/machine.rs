@@ -24,6 +24,9 @@ pub struct Machine {
     attempt: u32,
     /// The session that just linked must not stay; why.
     doomed: Option<Reason>,
+    /// The session came with the directory of another device, and nobody has said yet that its number is this device's: another client may
+    /// use it, so it is not connected, and never logged out.
+    restored: bool,
     /// A newer version was looked for since the last good login.
     version_sought: bool,
     /// This session was connected since the program started: the next time is a reconnection.
@@ -53,6 +56,8 @@ pub struct Memory {
     pub pair_request: Option<Timestamp>,
     /// The stored session must be unlinked; why.
     pub doomed: Option<Reason>,
+    /// The stored session came with the directory of another device, and its number is not granted yet.
+    pub restored: bool,
 }
 
 /// The end of a session that a restart does not undo.
@@ -62,6 +67,13 @@ pub struct Verdict {
     pub phase: Phase,
     /// Why.
     pub disconnect: Disconnect,
+}
+
+impl Verdict {
+    /// Whether it is that the number belongs to another device.
+    fn is_refused_claim(&self) -> bool {
+        self.phase == Phase::Failed && self.disconnect.reason == Reason::DuplicateNumber
+    }
 }
 
 /// What happens to a session.
@@ -83,6 +95,8 @@ pub enum Event {
     PasskeyAsked,
     /// A phone linked.
     Paired(Account),
+    /// A directory that came from another device has a session that was not remembered.
+    SessionFound(Account),
     /// Logged in and usable.
     Connected(Account),
     /// The account's details changed.
@@ -148,7 +162,9 @@ pub enum Effect {
 impl Machine {
     /// A machine that begins where the last one ended.
     pub fn new(policy: Policy, memory: Memory) -> Self {
-        let Memory { account, claim, verdict, pair_request, doomed } = memory;
+        let Memory { account, claim, verdict, pair_request, doomed, restored } = memory;
+        // Whether the number is free by now is asked again at each start.
+        let verdict = verdict.filter(|verdict| !(restored && verdict.is_refused_claim()));
         let mut state = DeviceState {
             phase: Phase::Starting,
             paired: account.is_some(),
@@ -157,6 +173,8 @@ impl Machine {
         };
         state.claim = match &account {
             None => ClaimState::None,
+            // Not even for the declared number: it may be declared while another device has it.
+            Some(_) if restored => ClaimState::Pending,
             Some(_) if doomed.is_some() => ClaimState::Refused,
             Some(account) => restored_claim(account, &policy, claim.as_ref()),
         };
@@ -168,7 +186,7 @@ impl Machine {
             state.disconnected_at = Some(disconnect.at);
             state.last_disconnect = Some(disconnect);
         }
-        Self { state, policy, attempt: 0, doomed, version_sought: false, was_connected: false }
+        Self { state, policy, attempt: 0, doomed, restored, version_sought: false, was_connected: false }
     }
 
     /// What to remember over a restart.
@@ -180,6 +198,7 @@ impl Machine {
             verdict: self.verdict(),
             pair_request: self.state.observed_pair_request,
             doomed: self.doomed,
+            restored: self.restored,
         }
     }
 
@@ -196,6 +215,16 @@ impl Machine {
     /// Whether messages may go out.
     pub fn may_send(&self) -> bool {
         self.state.phase == Phase::Connected && self.state.claim == ClaimState::Granted
+    }
+
+    /// Whether a session may be there that came with the directory of another device.
+    pub fn is_restored(&self) -> bool {
+        self.restored
+    }
+
+    /// Whether it must not connect until its claim is granted.
+    fn waits(&self) -> bool {
+        self.restored && self.state.paired
     }
 
     /// Whether it rests because nobody used its codes, or nobody could.
@@ -223,7 +252,7 @@ impl Machine {
             Event::Start if self.state.phase.is_final() => vec![],
             Event::Start | Event::RetryDue => self.dial(),
             // Only a session store without a session makes codes: what was remembered of one is gone.
-            Event::Qr(_) | Event::PairingCode(_) if self.state.paired => {
+            Event::Qr(_) | Event::PairingCode(_) if self.state.paired || self.restored => {
                 self.forget();
                 let shown = self.apply(event, now);
                 [vec![Effect::Remember], shown].concat()
@@ -260,6 +289,12 @@ impl Machine {
                 vec![]
             }
             Event::Paired(account) => self.paired(account),
+            Event::SessionFound(account) => {
+                self.state.paired = true;
+                self.state.account = Some(account);
+                self.state.claim = ClaimState::Pending;
+                [vec![Effect::Remember], self.dial()].concat()
+            }
             Event::Connected(account) => self.connected(account, now),
             Event::AccountChanged(account) => {
                 if self.state.paired {
@@ -276,7 +311,7 @@ impl Machine {
                 vec![Effect::Close, Effect::Remember]
             }
             Event::PairRequested(at) => self.pair_requested(at),
-            Event::ClaimDecided(number, granted) => self.claim_decided(&number, granted),
+            Event::ClaimDecided(number, granted) => self.claim_decided(&number, granted, now),
             Event::LogoutRequested => self.doom(Reason::LoggedOutByRequest),
             Event::Unlinked => self.unlinked(now),
             Event::PolicyChanged(policy) => self.policy_changed(policy),
@@ -290,6 +325,12 @@ impl Machine {
     }
 
     fn dial(&mut self) -> Vec<Effect> {
+        if self.waits() {
+            self.state.phase = Phase::Starting;
+            self.state.reason = None;
+            self.state.message = Some(WAITS.into());
+            return vec![];
+        }
         if self.state.phase != Phase::Reconnecting {
             self.state.phase = Phase::Starting;
         }
@@ -315,6 +356,7 @@ impl Machine {
         self.state.reason = None;
         self.state.message = None;
         self.state.paired = true;
+        self.restored = false;
         self.state.claim = match &self.policy.number {
             None => ClaimState::Pending,
             Some(number) if *number == account.phone_number.canonical() => ClaimState::Granted,
@@ -396,6 +438,7 @@ impl Machine {
         self.policy = policy;
         let linked = self.state.account.as_ref().map(|account| account.phone_number.canonical());
         if self.state.claim == ClaimState::Pending
+            && !self.waits()
             && self.policy.number.is_some()
             && self.policy.number == linked
         {
@@ -441,25 +484,56 @@ impl Machine {
         if ended {
             return vec![Effect::Remember, Effect::Erase, Effect::Dial];
         }
-        vec![Effect::Remember, Effect::Dial]
+        if self.waits() {
+            // It asks again: the number may be free by now.
+            self.state.claim = ClaimState::Pending;
+        }
+        [vec![Effect::Remember], self.dial()].concat()
     }
 
-    fn claim_decided(&mut self, number: &CanonicalNumber, granted: bool) -> Vec<Effect> {
+    fn claim_decided(&mut self, number: &CanonicalNumber, granted: bool, now: Timestamp) -> Vec<Effect> {
         let asked = self.state.account.as_ref().map(|account| account.phone_number.canonical());
-        if self.state.claim != ClaimState::Pending || asked.as_ref() != Some(number) {
+        if asked.as_ref() != Some(number) {
             return vec![];
         }
-        if granted {
-            self.state.claim = ClaimState::Granted;
+        let before = self.state.claim;
+        match (before, granted) {
+            (ClaimState::Pending | ClaimState::Refused, true) if self.waits() => self.restored_granted(),
+            (ClaimState::Pending, false) if self.waits() => {
+                // The session is the other device's: neither logged out nor erased.
+                self.state.claim = ClaimState::Refused;
+                self.end(Phase::Failed, Reason::DuplicateNumber, Some(TAKEN.into()), now);
+                vec![Effect::Close, Effect::Remember]
+            }
+            (ClaimState::Pending, true) => {
+                self.state.claim = ClaimState::Granted;
+                vec![Effect::Remember]
+            }
+            (ClaimState::Pending, false) => {
+                self.state.claim = ClaimState::Refused;
+                self.doom(Reason::DuplicateNumber)
+            }
+            (ClaimState::None | ClaimState::Granted | ClaimState::Refused, _) => vec![],
+        }
+    }
+
+    /// The restored session is this device's now. An end that only a person can undo stays one.
+    fn restored_granted(&mut self) -> Vec<Effect> {
+        let refused = self.state.phase == Phase::Failed && self.state.reason == Some(Reason::DuplicateNumber);
+        self.restored = false;
+        self.state.claim = ClaimState::Granted;
+        if self.state.phase != Phase::Starting && !refused {
             return vec![Effect::Remember];
         }
-        self.state.claim = ClaimState::Refused;
-        self.doom(Reason::DuplicateNumber)
+        self.state.phase = Phase::Starting;
+        self.state.reason = None;
+        self.state.message = None;
+        [vec![Effect::Remember], self.dial()].concat()
     }
 
     /// Ends the session as soon as WhatsApp can be told; at once when the connection is there.
     fn doom(&mut self, reason: Reason) -> Vec<Effect> {
-        if !self.state.paired {
+        if !self.state.paired || self.waits() {
             return vec![];
         }
         self.doomed = Some(reason);
@@ -516,11 +590,15 @@ impl Machine {
         self.state.account = None;
         self.state.claim = ClaimState::None;
         self.doomed = None;
+        self.restored = false;
         self.was_connected = false;
     }
 }
 
 const REPLACED: &str = "another client uses this session; ask to pair again to take it back";
+const WAITS: &str = "the session came from another device: it connects once its number is this device's";
+const TAKEN: &str = "the number of the session, which came from another device, belongs to that one still: \
+    ask to pair again when it does not, or give this device a directory of its own";
 const OUTDATED: &str = "WhatsApp refuses this version of the client: update Enlace";
 
 fn restored_claim(account: &Account, policy: &Policy, claim: Option<&CanonicalNumber>) -> ClaimState {

@@ -420,3 +420,121 @@ fn a_phone_that_links_as_its_codes_are_given_up_is_linked() {
     let logged_out = run(connected(), [Event::Ended(Ending::LoggedOut(String::new()))]);
     assert!(!logged_out.gave_codes_up(), "the account of an ended session is no link");
 }
+
+/// The memory of a device whose claim was granted, as a device finds it that takes over a copy of its directory.
+fn copied() -> Memory {
+    Memory { claim: None, doomed: None, restored: true, ..connected().memory() }
+}
+
+fn own() -> CanonicalNumber {
+    account("525550000001").phone_number.canonical()
+}
+
+#[test]
+fn a_restored_session_connects_only_when_its_claim_is_granted() {
+    for policy in [Policy::default(), declared("525550000001"), declared("551100000001")] {
+        let waiting = Machine::new(policy, copied());
+        let quiet = [
+            Event::Start,
+            Event::RetryDue,
+            Event::VersionSought(true),
+            Event::PairRequested(at(1)),
+            Event::PolicyChanged(declared("525550000001")),
+            Event::LogoutRequested,
+            Event::ClaimDecided(account("551100000002").phone_number.canonical(), true),
+        ];
+        let waiting = quiet.into_iter().fold(waiting, |machine, event| {
+            let (next, effects) = machine.step(event.clone(), at(2));
+            assert!(effects.iter().all(|effect| *effect == Effect::Remember), "{event:?}: {effects:?}");
+            assert_eq!(
+                (next.state.phase, next.state.claim, next.state.paired),
+                (Phase::Starting, ClaimState::Pending, true),
+                "{event:?}"
+            );
+            assert!(next.state.account.is_some() && next.state.message.is_some(), "{event:?}");
+            next
+        });
+        let (granted, effects) = waiting.step(Event::ClaimDecided(own(), true), at(3));
+        assert_eq!(effects, vec![Effect::Remember, Effect::Dial]);
+        assert_eq!((granted.state.claim, granted.state.message.as_deref()), (ClaimState::Granted, None));
+        let (_, effects) = Machine::new(Policy::default(), granted.memory()).step(Event::Start, at(4));
+        assert_eq!(effects, vec![Effect::Dial], "it is this device's from now on");
+    }
+}
+
+#[test]
+fn a_session_of_this_device_is_dialled_at_once_after_a_restart() {
+    let pending = run(fresh(), [Event::Start, Event::Qr(qr()), Event::Paired(account("525550000001"))]);
+    for memory in [connected().memory(), pending.memory()] {
+        let (_, effects) = Machine::new(Policy::default(), memory).step(Event::Start, at(1));
+        assert_eq!(effects, vec![Effect::Dial]);
+    }
+}
+
+#[test]
+fn a_restored_session_whose_number_is_another_devices_is_neither_logged_out_nor_erased() {
+    let waiting = run(Machine::new(Policy::default(), copied()), [Event::Start]);
+    let (refused, effects) = waiting.step(Event::ClaimDecided(own(), false), at(1));
+    assert_eq!(effects, vec![Effect::Close, Effect::Remember]);
+    assert_eq!(
+        (refused.state.phase, refused.state.reason, refused.state.claim, refused.state.paired),
+        (Phase::Failed, Some(Reason::DuplicateNumber), ClaimState::Refused, true)
+    );
+    assert_eq!(refused.memory().doomed, None);
+    for event in [
+        Event::RetryDue,
+        Event::LogoutRequested,
+        Event::ClaimDecided(own(), false),
+        Event::PolicyChanged(declared("525550000001")),
+        Event::Stop,
+    ] {
+        let (_, effects) = refused.step(event.clone(), at(2));
+        assert!(effects.iter().all(|effect| *effect == Effect::Close), "{event:?}: {effects:?}");
+    }
+
+    let (granted, effects) = refused.step(Event::ClaimDecided(own(), true), at(2));
+    assert_eq!((granted.state.phase, effects), (Phase::Starting, vec![Effect::Remember, Effect::Dial]));
+    let (asked, effects) = refused.step(Event::PairRequested(at(2)), at(2));
+    let restarted = Machine::new(declared("525550000001"), refused.memory()).step(Event::Start, at(2));
+    for (again, effects, expected) in
+        [(asked, effects, vec![Effect::Remember]), (restarted.0, restarted.1, vec![])]
+    {
+        assert_eq!(
+            (again.state.phase, again.state.claim, effects),
+            (Phase::Starting, ClaimState::Pending, expected),
+            "it asks again"
+        );
+    }
+}
+
+#[test]
+fn a_restored_session_that_had_ended_waits_for_a_person_and_for_its_claim() {
+    let (ended, _) = connected().step(Event::Ended(Ending::Replaced), at(1));
+    let memory = Memory { claim: None, restored: true, ..ended.memory() };
+    let (resting, effects) = Machine::new(Policy::default(), memory).step(Event::Start, at(2));
+    assert_eq!((resting.state.phase, effects), (Phase::Conflict, vec![]));
+    let (granted, effects) = resting.step(Event::ClaimDecided(own(), true), at(3));
+    assert_eq!((granted.state.phase, effects), (Phase::Conflict, vec![Effect::Remember]));
+    let (asked, effects) = resting.step(Event::PairRequested(at(3)), at(3));
+    assert_eq!((asked.state.phase, effects), (Phase::Starting, vec![Effect::Remember]));
+    let (_, effects) = granted.step(Event::PairRequested(at(4)), at(4));
+    assert_eq!(effects, vec![Effect::Remember, Effect::Dial]);
+}
+
+#[test]
+fn a_session_that_is_found_in_a_foreign_directory_waits_and_one_that_links_there_does_not() {
+    let foreign = Machine::new(Policy::default(), Memory { restored: true, ..Memory::default() });
+    let (looking, effects) = foreign.step(Event::Start, at(0));
+    assert_eq!(effects, vec![Effect::Dial], "whoever dials looks first");
+    let (found, effects) = looking.step(Event::SessionFound(account("525550000001")), at(1));
+    assert_eq!(effects, vec![Effect::Remember]);
+    assert_eq!((found.state.claim, found.is_restored()), (ClaimState::Pending, true));
+
+    let (shown, effects) = looking.step(Event::Qr(qr()), at(1));
+    assert_eq!((shown.is_restored(), effects), (false, vec![Effect::Remember]));
+    let linked =
+        run(shown, [Event::Paired(account("525550000001")), Event::Connected(account("525550000001"))]);
+    assert_eq!((linked.state.phase, linked.state.claim), (Phase::Connected, ClaimState::Pending));
+    let (_, effects) = linked.step(Event::ClaimDecided(own(), false), at(2));
+    assert_eq!(effects, vec![Effect::Remember, Effect::Unlink], "a link of this device is ended here");
+}

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use whatsapp_rust::client::Client;
 use whatsapp_rust::http::HttpClient;
 
-use super::engine::{Acks, Engine, Parts, Receipt, Report, Signal};
+use super::engine::{self, Acks, Engine, Parts, Receipt, Report, Signal};
 use super::journal::Journal;
 use super::machine::{Effect, Event, Machine, Policy};
 use super::media_http;
@@ -373,6 +373,16 @@ impl Supervisor {
             return Some(event);
         }
         if running.engine.is_none() {
+            // A client connects as soon as there is one: what it would connect with is looked at before.
+            if self.machine.is_restored() {
+                match engine::account_in(&self.volume.session()).await {
+                    Ok(None) => {}
+                    Ok(Some(account)) => return Some(Event::SessionFound(account)),
+                    Err(error) => {
+                        return Some(Event::Lost(Reason::ConnectFailed, Some(format!("{error:#}"))));
+                    }
+                }
+            }
             running.generation += 1;
             let engine = Engine::build(Parts {
                 config: &self.config,

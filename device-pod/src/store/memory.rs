@@ -27,6 +27,16 @@ impl Store {
         self.set_value(SESSION, memory).await
     }
 
+    /// Makes what is remembered that of a device which takes this directory over from another one: the session may have a client there, so
+    /// nothing that was decided about it holds here.
+    ///
+    /// # Errors
+    /// When the database fails or holds another form.
+    pub async fn disown(&self) -> Result<(), StoreError> {
+        let memory = self.recall().await?;
+        self.remember(&Memory { claim: None, doomed: None, restored: true, ..memory }).await
+    }
+
     /// The newest version of WhatsApp Web that was found.
     ///
     /// # Errors
