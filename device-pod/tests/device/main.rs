@@ -9,4 +9,5 @@ mod http;
 mod pairing;
 mod process;
 mod receiving;
+mod restoring;
 mod sending;
