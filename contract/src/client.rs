@@ -256,16 +256,58 @@ impl Http {
     }
 }
 
-/// The bytes of an event stream. Comments are bytes too: a stream that brings nothing for so long is dead, and that is an error.
+/// The bytes of an event stream. Comments are bytes too: a stream that brings nothing for so long is dead, and that is an error. So is an
+/// event (all up to a blank line) that is larger than an answer may be: whoever reads it has it in memory until it is whole.
 fn until_silent(body: Body) -> BoxStream<'static, Result<Bytes, ClientError>> {
-    futures::stream::unfold(Some(body.into_data_stream()), async |bytes| {
-        let mut bytes = bytes?;
+    let begin = (body.into_data_stream(), EventSize::default());
+    futures::stream::unfold(Some(begin), async |reading| {
+        let (mut bytes, mut size) = reading?;
         match tokio::time::timeout(SILENCE, bytes.next()).await {
-            Ok(next) => Some((next?.map_err(|error| ClientError::Unreachable(Box::new(error))), Some(bytes))),
+            Ok(next) => match next? {
+                Ok(chunk) if size.grows_too_large(&chunk) => {
+                    Some((Err(unreadable(format!("an event has more than {MAX_ANSWER} bytes"))), None))
+                }
+                Ok(chunk) => Some((Ok(chunk), Some((bytes, size)))),
+                Err(error) => Some((Err(ClientError::Unreachable(Box::new(error))), None)),
+            },
             Err(_) => Some((Err(ClientError::Timeout(SILENCE)), None)),
         }
     })
     .boxed()
+}
+
+/// How many bytes came since the last blank line. Lines end with LF, CR LF or CR.
+#[derive(Default)]
+struct EventSize {
+    bytes: usize,
+    /// The last byte was the end of a line.
+    line_ended: bool,
+    /// The last byte was a CR.
+    after_cr: bool,
+}
+
+impl EventSize {
+    /// Counts what came; whether an event is larger than [`MAX_ANSWER`] with it.
+    fn grows_too_large(&mut self, chunk: &[u8]) -> bool {
+        for byte in chunk {
+            self.bytes += 1;
+            match byte {
+                b'\n' if self.after_cr => self.after_cr = false,
+                b'\n' | b'\r' => {
+                    if self.line_ended {
+                        self.bytes = 0;
+                    }
+                    self.line_ended = true;
+                    self.after_cr = *byte == b'\r';
+                }
+                _ => (self.line_ended, self.after_cr) = (false, false),
+            }
+            if self.bytes > MAX_ANSWER {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 async fn accepted(response: Response<Body>) -> Result<Response<Body>, ClientError> {
@@ -291,4 +333,44 @@ async fn whole(response: Response<Body>) -> Result<Bytes, ClientError> {
 
 fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
     ClientError::Unreadable(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    /// The events of a server that sends a piece of a body again and again.
+    async fn events_of(piece: &'static [u8], times: usize) -> Vec<Result<DeviceEvent, ClientError>> {
+        let pieces = move || futures::stream::iter(std::iter::repeat_n(piece, times));
+        let body = async move || {
+            Body::from_stream(pieces().map(|piece| Ok::<_, std::io::Error>(Bytes::from_static(piece))))
+        };
+        let client = DeviceClient::in_process(Router::new().route("/v1/events", get(body)));
+        client.events(None).await.unwrap().collect().await
+    }
+
+    #[tokio::test]
+    async fn an_event_stream_that_never_ends_a_line_ends_with_an_error() {
+        const PIECE: &[u8] = &[b'x'; 64 * 1024];
+        // More of it than any machine has memory for.
+        let events = events_of(PIECE, usize::MAX).await;
+        assert!(matches!(events.as_slice(), [Err(ClientError::Unreadable(_))]), "{events:?}");
+    }
+
+    #[tokio::test]
+    async fn an_event_that_never_ends_is_an_error_however_short_its_lines_are() {
+        let events = events_of(b"data: x\r\n", usize::MAX).await;
+        assert!(matches!(events.as_slice(), [Err(ClientError::Unreadable(_))]), "{events:?}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_small_events_may_be_as_long_as_it_likes() {
+        for ends in ["\n\n", "\r\n\r\n", "\r\r"] {
+            let piece: &'static [u8] = format!(": {}{ends}", "x".repeat(64 * 1024)).leak().as_bytes();
+            let events = events_of(piece, 2 * MAX_ANSWER / (64 * 1024)).await;
+            assert!(events.is_empty(), "{ends:?}: {events:?}");
+        }
+    }
 }
