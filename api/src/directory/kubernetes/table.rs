@@ -127,14 +127,23 @@ impl Table {
         self.devices.len()
     }
 
-    /// The device of a number. A duplicate has the number in its declaration only, and comes last.
+    /// The device of a number: the one that has it, by the operator's word. One that the operator has not decided on, or whose spec cannot be
+    /// followed, has the number in its declaration only and comes after it; a duplicate comes last.
     pub(super) fn of_number(&self, number: &CanonicalNumber) -> Option<&Arc<Device>> {
-        let devices = || self.numbers.get(number).into_iter().flatten().filter_map(|key| self.get(key));
-        let duplicate = |device: &Device| {
-            let accepted = device.resource.status.as_ref().and_then(|status| status.condition(ACCEPTED));
-            accepted.is_some_and(|accepted| accepted.reason == DUPLICATE_NUMBER)
-        };
-        devices().find(|device| !duplicate(device)).or_else(|| devices().next())
+        let devices = self.numbers.get(number).into_iter().flatten().filter_map(|key| self.get(key));
+        devices.min_by_key(|device| {
+            let status = device.resource.status.as_ref();
+            // Of a number that was declared since, the word says nothing.
+            let says = status.is_some_and(|status| status.phone_number.is_some());
+            let account = status.and_then(|status| status.account.as_ref());
+            match status.and_then(|status| status.condition(ACCEPTED)) {
+                Some(accepted) if accepted.status == "True" && says => 0,
+                Some(accepted) if accepted.reason == DUPLICATE_NUMBER => 3,
+                // Its spec was broken after its phone was linked.
+                _ if account.is_some_and(|account| account.phone_number.canonical() == *number) => 1,
+                _ => 2,
+            }
+        })
     }
 
     /// What came after a moment, 0 for all that is there; none when what is gone since then is no longer known.
@@ -238,5 +247,39 @@ mod tests {
         table.remove(&"a".parse().unwrap());
         assert_eq!(found(&table, "525550000002"), None);
         assert!(table.numbers.is_empty());
+    }
+
+    #[test]
+    fn a_number_leads_to_the_device_that_has_it_and_not_to_one_that_only_declares_it() {
+        let number = "525550000001".parse::<enlace_contract::number::PhoneNumber>().unwrap().canonical();
+        let decided = |name: &str, status: &str, reason: &str| {
+            let mut device = device(name, name, Some("525550000001"));
+            let status = serde_json::json!({
+                "phoneNumber": "525550000001",
+                "conditions": [{
+                    "type": ACCEPTED, "status": status, "reason": reason, "message": "",
+                    "lastTransitionTime": "2030-01-01T00:00:00Z",
+                }],
+            });
+            device.resource.status = Some(serde_json::from_value(status).unwrap());
+            device
+        };
+        let new = device("a", "a", Some("525550000001"));
+        let invalid = decided("b", "False", "InvalidSpec");
+        let duplicate = decided("c", "False", DUPLICATE_NUMBER);
+        let mut changed = decided("d", "True", ACCEPTED);
+        changed.resource.status.as_mut().unwrap().phone_number = None;
+        let mut broken = decided("e", "False", "InvalidSpec");
+        let account = serde_json::json!({ "phoneNumber": "525550000001", "jid": "jid" });
+        broken.resource.status.as_mut().unwrap().account = Some(serde_json::from_value(account).unwrap());
+        let holder = decided("f", "True", ACCEPTED);
+        // From the last to the first: each one is there beside those that come after it.
+        let ranks =
+            [(duplicate, "c"), (invalid, "b"), (new, "a"), (changed, "a"), (broken, "e"), (holder, "f")];
+        let mut table = Table::default();
+        for (device, found) in ranks {
+            table.put(device);
+            assert_eq!(table.of_number(&number).map(|device| device.key.name()), Some(found));
+        }
     }
 }
