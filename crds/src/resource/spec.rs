@@ -180,7 +180,7 @@ pub enum DeletionPolicy {
     /// The device is unlinked at WhatsApp and the volume removed.
     #[default]
     Logout,
-    /// Both are kept; a new resource of the same namespace, name and number adopts them.
+    /// Both are kept; a new resource of the same namespace, name, number and owner (label `enlace.dev/owner`) adopts them.
     KeepSession,
 }
 
