@@ -48,7 +48,8 @@
 //! | own | core | `secrets` named `<installation>-operator-key`, `-api-key`, `-admin` | get | to read them |
 //! | listed | core | `secrets` | create, patch, delete | `pairing.publishIn: Secret` |
 //!
-//! `get` of children is for one thing: before one is made, whether somebody else has an object of that name.
+//! `get` of children is for two things: before one is made, whether somebody else has an object of that name; and before a number is
+//! released, whether its volume is really gone.
 //!
 //! Not among them: Secrets elsewhere, `whatsappdevices` create or delete, exec, nodes. Children go with their device by garbage
 //! collection; the owner references do not block the owner's deletion, so no permission on `whatsappdevices/finalizers` is needed.

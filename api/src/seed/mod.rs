@@ -72,7 +72,6 @@ impl Shared {
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
-
 }
 
 /// The routes.
