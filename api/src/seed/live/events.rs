@@ -5,7 +5,6 @@
 //! | `deviceStatusChanged` | a QR code | `{instancia_id, status: "conectando", qr: <data URL>, state: "QR"}` |
 //! | | connected | `{instancia_id, numero, status: "conectado", ready: true}` |
 //! | | the connection ended | `{instancia_id, numero, status: "desconectado", ready: false}` |
-//! | | disconnected on purpose | `{instancia_id, status: "desconectado", ready: false}` |
 //! | | the server started | `{action: "global_init", status: "conectando"}` |
 //! | `messageReceived` | a message came in | [`received`] |
 //! | `messageStatusChanged` | a message that goes out changed its state | [`status_of`] |
@@ -33,11 +32,8 @@ pub enum Standing {
     Code(String),
     /// Connected.
     Open,
-    /// Not connected; whether on purpose.
-    Closed {
-        /// It was suspended.
-        on_purpose: bool,
-    },
+    /// Not connected.
+    Closed,
 }
 
 impl Standing {
@@ -47,15 +43,15 @@ impl Standing {
             Phase::AwaitingScan => code.map_or(Self::Begins, |code| Self::Code(code.to_owned())),
             Phase::Pending | Phase::Starting | Phase::AwaitingCode | Phase::PasskeyRequired => Self::Begins,
             Phase::Connected => Self::Open,
-            Phase::Suspended => Self::Closed { on_purpose: true },
-            Phase::Reconnecting
+            Phase::Suspended
+            | Phase::Reconnecting
             | Phase::Disconnected
             | Phase::LoggedOut
             | Phase::PairingExpired
             | Phase::Conflict
             | Phase::Banned
             | Phase::Outdated
-            | Phase::Failed => Self::Closed { on_purpose: false },
+            | Phase::Failed => Self::Closed,
         }
     }
 }
@@ -69,9 +65,7 @@ impl Seen {
     pub fn note(&mut self, now: Standing) -> Option<Standing> {
         let before = self.0.replace(now.clone());
         match (&before, &now) {
-            (_, Standing::Begins) | (None, Standing::Open | Standing::Closed { .. }) => None,
-            // An end is one end, whatever it is called after it.
-            (Some(Standing::Closed { .. }), Standing::Closed { .. }) => None,
+            (_, Standing::Begins) | (None, Standing::Open | Standing::Closed) => None,
             (Some(before), now) if before == now => None,
             _ => Some(now),
         }
@@ -91,13 +85,9 @@ pub fn open(id: &str, number: Option<&str>) -> Value {
     json!({ "instancia_id": id, "numero": number, "status": "conectado", "ready": true })
 }
 
-/// Not connected.
-pub fn closed(id: &str, number: Option<&str>, on_purpose: bool) -> Value {
-    if on_purpose {
-        json!({ "instancia_id": id, "status": "desconectado", "ready": false })
-    } else {
-        json!({ "instancia_id": id, "numero": number, "status": "desconectado", "ready": false })
-    }
+/// Not connected, whether on purpose or not.
+pub fn closed(id: &str, number: Option<&str>) -> Value {
+    json!({ "instancia_id": id, "numero": number, "status": "desconectado", "ready": false })
 }
 
 /// A message that came in: `from` is the sender's number, or its JID when the number is not known.
@@ -154,7 +144,6 @@ mod tests {
 
     #[test]
     fn what_changed_is_told_once() {
-        let (lost, off) = (Standing::Closed { on_purpose: false }, Standing::Closed { on_purpose: true });
         let mut seen = Seen::default();
         for (now, told) in [
             (Standing::Begins, false),
@@ -164,11 +153,10 @@ mod tests {
             (Standing::Begins, false),
             (Standing::Open, true),
             (Standing::Open, false),
-            (lost.clone(), true),
-            (lost.clone(), false),
-            (off.clone(), false),
+            (Standing::Closed, true),
+            (Standing::Closed, false),
             (Standing::Begins, false),
-            (lost, true),
+            (Standing::Closed, true),
         ] {
             assert_eq!(seen.note(now.clone()), told.then_some(now.clone()), "{now:?}");
         }
@@ -177,7 +165,7 @@ mod tests {
     #[test]
     fn how_a_device_stood_before_is_no_news_but_for_a_code() {
         assert_eq!(Seen::default().note(Standing::Open), None);
-        assert_eq!(Seen::default().note(Standing::Closed { on_purpose: true }), None);
+        assert_eq!(Seen::default().note(Standing::Closed), None);
         assert_eq!(Seen::default().note(code_of("a")), Some(code_of("a")));
     }
 
@@ -191,7 +179,7 @@ mod tests {
                 }
                 Phase::AwaitingScan => code_of("code"),
                 Phase::Connected => Standing::Open,
-                phase => Standing::Closed { on_purpose: phase == Phase::Suspended },
+                _ => Standing::Closed,
             };
             assert_eq!(told(phase), expected, "{phase}");
         }

@@ -139,7 +139,7 @@ impl Teller {
         let payload = match standing {
             Standing::Begins => return,
             Standing::Open => events::open(&id, number.as_deref()),
-            Standing::Closed { on_purpose } => events::closed(&id, number.as_deref(), on_purpose),
+            Standing::Closed => events::closed(&id, number.as_deref()),
             Standing::Code(_) => {
                 let picture = match client {
                     Some(client) => qr::picture(client).await,
