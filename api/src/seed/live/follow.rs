@@ -120,7 +120,7 @@ impl Teller {
     /// device said last.
     async fn told_outside(&mut self, device: &Device) {
         let now = Standing::of(device.phase(), None);
-        if matches!(now, Standing::Closed { .. })
+        if matches!(now, Standing::Closed)
             && let Some(told) = self.seen.note(now)
         {
             self.tell(device, told, None, None).await;
