@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::sender::Sender;
 use crate::database::NewQueued;
 use crate::http::App;
-use crate::seed::answers::Refusal;
+use crate::seed::answers::{Json, Refusal};
 use crate::seed::extract::SeedUser;
 
 /// How long a caller that waits for its message does.
@@ -30,10 +30,20 @@ pub(super) struct Delivery {
     items: Vec<Message>,
     /// Their numbers; none when they could not be numbered.
     ids: Vec<i64>,
+    /// `from` in the answer.
+    from: String,
+    /// `to` in the answer.
+    to: String,
+}
+
+/// What the answer says of messages that went out, and of those that wait still when the caller's patience ends.
+pub(super) struct Texts {
+    pub(super) sent: &'static str,
+    pub(super) waiting: &'static str,
 }
 
 /// What became of messages.
-pub(super) enum Outcome {
+enum Outcome {
     /// All of them went out.
     Sent,
     /// They wait still.
@@ -43,7 +53,7 @@ pub(super) enum Outcome {
 }
 
 /// A message that was not sent.
-pub(super) struct Failed {
+struct Failed {
     to: String,
     error: MessageError,
 }
@@ -53,7 +63,8 @@ impl Delivery {
     pub(super) async fn store(
         app: &App,
         user: &SeedUser,
-        sender: &Sender,
+        sender: Sender,
+        to: String,
         batch: &SendBatch,
         headers: &HeaderMap,
     ) -> Result<Self, Refusal> {
@@ -77,11 +88,41 @@ impl Delivery {
         if ids.iter().any(|id| id % BETWEEN_PRUNES == 0) {
             tokio::spawn(prune(app.clone()));
         }
-        Ok(Self { client, items, ids })
+        Ok(Self { client, items, ids, from: sender.from, to })
+    }
+
+    /// The answer to a caller that waits, with more fields than every answer has.
+    pub(super) async fn outcome(
+        &self,
+        texts: Texts,
+        more: Map<String, Value>,
+    ) -> Result<Json<Map<String, Value>>, Refusal> {
+        let (text, warning) = match self.settled().await? {
+            Outcome::Sent => (texts.sent, None),
+            Outcome::Failed(failed) => return Err(failed.into()),
+            Outcome::Waiting => (texts.waiting, Some("timeout")),
+        };
+        let Json(mut answer) = self.answer(text, more);
+        answer.extend(warning.map(|warning| ("warning".to_owned(), warning.into())));
+        Ok(Json(answer))
+    }
+
+    /// An answer, with more fields than every one has.
+    pub(super) fn answer(&self, message: &str, more: Map<String, Value>) -> Json<Map<String, Value>> {
+        let Self { client: _, items, ids, from, to } = self;
+        let answer = json!({
+            "success": true, "succes": true, "queue_id": ids.first(), "message": message, "from": from, "to": to,
+        });
+        let Value::Object(mut answer) = answer else { return Json(more) };
+        if items.len() > 1 {
+            answer.insert("queue_ids".to_owned(), json!(ids));
+        }
+        answer.extend(more);
+        Json(answer)
     }
 
     /// Waits until all messages went out or one failed, for [`WAIT`] at most. They wait still when the device cannot be asked.
-    pub(super) async fn settled(&self) -> Result<Outcome, Refusal> {
+    async fn settled(&self) -> Result<Outcome, Refusal> {
         // When one fails those after it do: the last one tells of all.
         let Some(last) = self.items.last() else { return Ok(Outcome::Sent) };
         let last = match self.client.settled(&last.id, WAIT).await {
@@ -113,18 +154,6 @@ impl Delivery {
             }
         }
         Failed::of(last)
-    }
-
-    /// The fields that each answer has.
-    pub(super) fn answer(&self, message: &str, from: &str, to: &str) -> Map<String, Value> {
-        let answer = json!({
-            "success": true, "succes": true, "queue_id": self.ids.first(), "message": message, "from": from, "to": to,
-        });
-        let Value::Object(mut answer) = answer else { return Map::new() };
-        if self.items.len() > 1 {
-            answer.insert("queue_ids".to_owned(), json!(self.ids));
-        }
-        answer
     }
 }
 

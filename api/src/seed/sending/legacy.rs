@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
 use super::body::{self, Said};
-use super::delivery::{Delivery, Outcome};
+use super::delivery::{Delivery, Texts};
 use super::file::{self, Claims, File};
 use super::sender::{self, Sender};
 use crate::http::App;
@@ -37,22 +37,16 @@ pub(super) async fn invoice(
     sender::may(&user)?;
     let headers = request.headers().clone();
     let said = body::read(&app, request, None).await?;
-    let (sender, delivery, to, names) = store(&app, &user, &headers, said).await?;
-    let answer = |message: &str| {
-        let mut answer = delivery.answer(message, &sender.from, &to);
-        answer.insert("filename".to_owned(), names[1].as_str().into());
-        answer.insert("filenames".to_owned(), names.to_vec().into());
-        answer
+    let (delivery, names) = store(&app, &user, &headers, said).await?;
+    let more = Map::from_iter([
+        ("filename".to_owned(), names[1].as_str().into()),
+        ("filenames".to_owned(), names.to_vec().into()),
+    ]);
+    let texts = Texts {
+        sent: "Documentos enviados correctamente via Baileys",
+        waiting: "Documentos en cola (tiempo de espera agotado)",
     };
-    match delivery.settled().await? {
-        Outcome::Sent => Ok(Json(answer("Documentos enviados correctamente via Baileys"))),
-        Outcome::Failed(failed) => Err(failed.into()),
-        Outcome::Waiting => {
-            let mut answer = answer("Documentos en cola (tiempo de espera agotado)");
-            answer.insert("warning".to_owned(), "timeout".into());
-            Ok(Json(answer))
-        }
-    }
+    delivery.outcome(texts, more).await
 }
 
 async fn store(
@@ -60,7 +54,7 @@ async fn store(
     user: &SeedUser,
     headers: &HeaderMap,
     mut said: Said,
-) -> Result<(Sender, Delivery, String, [String; 2]), Refusal> {
+) -> Result<(Delivery, [String; 2]), Refusal> {
     let fields = &mut said.fields;
     let missing = || Refusal::bad_request("Faltan datos requeridos");
     // As text: the country code stands before the number, whatever either was written as.
@@ -93,8 +87,7 @@ async fn store(
         SendMessage { to: to.clone(), content }
     });
     let batch = SendBatch { messages: messages.collect(), gap: GAP.into() };
-    let delivery = Delivery::store(app, user, &sender, &batch, headers).await?;
-    Ok((sender, delivery, to, names))
+    Ok((Delivery::store(app, user, sender, to, &batch, headers).await?, names))
 }
 
 /// The text under both files. What is not given is left empty.

@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
 use super::body::{self, Said, Upload};
-use super::delivery::{Delivery, Outcome};
+use super::delivery::{Delivery, Texts};
 use super::fetch::Fetcher;
 use super::file::{self, Claims, File};
 use super::sender::{self, Sender};
@@ -51,26 +51,14 @@ async fn send(
     let headers = request.headers().clone();
     let said = body::read(app, request, upload).await?;
     let wait = said.fields.truthy("wait");
-    let (sender, delivery, to, filename) = store(app, user, &headers, said).await?;
-    let answer = |message: &str| {
-        let mut answer = delivery.answer(message, &sender.from, &to);
-        if let Some(name) = &filename {
-            answer.insert("filename".to_owned(), name.as_str().into());
-        }
-        answer
-    };
+    let (delivery, filename) = store(app, user, &headers, said).await?;
+    let more = filename.map(|name| ("filename".to_owned(), name.into())).into_iter().collect();
     if !wait {
-        return Ok(Json(answer("Mensaje encolado")));
+        return Ok(delivery.answer("Mensaje encolado", more));
     }
-    match delivery.settled().await? {
-        Outcome::Sent => Ok(Json(answer("Enviado correctamente"))),
-        Outcome::Failed(failed) => Err(failed.into()),
-        Outcome::Waiting => {
-            let mut answer = answer("Mensaje en cola (tiempo de espera agotado)");
-            answer.insert("warning".to_owned(), "timeout".into());
-            Ok(Json(answer))
-        }
-    }
+    let texts =
+        Texts { sent: "Enviado correctamente", waiting: "Mensaje en cola (tiempo de espera agotado)" };
+    delivery.outcome(texts, more).await
 }
 
 /// Until the device has stored it; the body and its file are gone then.
@@ -79,7 +67,7 @@ async fn store(
     user: &SeedUser,
     headers: &HeaderMap,
     mut said: Said,
-) -> Result<(Sender, Delivery, String, Option<String>), Refusal> {
+) -> Result<(Delivery, Option<String>), Refusal> {
     let to = number(&said.fields, &["number", "toNumber"])?;
     let wanted = Wanted::of(&mut said)?;
     let to = sender::recipient(&to)?;
@@ -100,8 +88,7 @@ async fn store(
     let mut messages = vec![SendMessage { to: to.clone(), content }];
     messages.extend(more.map(|text| SendMessage { to: to.clone(), content: Content::Text { text } }));
     let batch = SendBatch { messages, gap: DEFAULT_GAP };
-    let delivery = Delivery::store(app, user, &sender, &batch, headers).await?;
-    Ok((sender, delivery, to, filename))
+    Ok((Delivery::store(app, user, sender, to, &batch, headers).await?, filename))
 }
 
 /// The destination, as it was written.

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
 use super::body::{self, Said};
-use super::delivery::{Delivery, Outcome};
+use super::delivery::{Delivery, Texts};
 use super::file::MAX_FILE;
 use super::message::{Source, number};
 use super::sender::{self, Sender};
@@ -29,24 +29,16 @@ pub(super) async fn receipt(
     let headers = request.headers().clone();
     let said = body::read(&app, request, None).await?;
     let wait = said.fields.truthy("wait");
-    let (sender, delivery, to, names) = store(&app, &user, &headers, said).await?;
-    let answer = |message: &str| {
-        let mut answer = delivery.answer(message, &sender.from, &to);
-        answer.insert("filenames".to_owned(), names.clone().into());
-        answer
-    };
+    let (delivery, names) = store(&app, &user, &headers, said).await?;
+    let more = Map::from_iter([("filenames".to_owned(), names.into())]);
     if !wait {
-        return Ok(Json(answer("Documentos encolados")));
+        return Ok(delivery.answer("Documentos encolados", more));
     }
-    match delivery.settled().await? {
-        Outcome::Sent => Ok(Json(answer("Documentos enviados correctamente"))),
-        Outcome::Failed(failed) => Err(failed.into()),
-        Outcome::Waiting => {
-            let mut answer = answer("Documentos en cola (tiempo de espera agotado)");
-            answer.insert("warning".to_owned(), "timeout".into());
-            Ok(Json(answer))
-        }
-    }
+    let texts = Texts {
+        sent: "Documentos enviados correctamente",
+        waiting: "Documentos en cola (tiempo de espera agotado)",
+    };
+    delivery.outcome(texts, more).await
 }
 
 async fn store(
@@ -54,7 +46,7 @@ async fn store(
     user: &SeedUser,
     headers: &HeaderMap,
     mut said: Said,
-) -> Result<(Sender, Delivery, String, Vec<String>), Refusal> {
+) -> Result<(Delivery, Vec<String>), Refusal> {
     let to = number(&said.fields, &["number", "toNumber"])?;
     let files = files(said.fields.take("files"))?;
     let to = sender::recipient(&to)?;
@@ -75,8 +67,7 @@ async fn store(
         messages.extend(more.map(|text| SendMessage { to: to.clone(), content: Content::Text { text } }));
     }
     let batch = SendBatch { messages, gap: GAP.into() };
-    let delivery = Delivery::store(app, user, &sender, &batch, headers).await?;
-    Ok((sender, delivery, to, names))
+    Ok((Delivery::store(app, user, sender, to, &batch, headers).await?, names))
 }
 
 /// The files, each with its caption: a list, or the numbered fields of a form.
