@@ -15,11 +15,14 @@ use enlace_api::directory::KubernetesDirectory;
 use enlace_api::directory::kubernetes::DEVICE_PORT;
 use enlace_api::http::{App, Settings, metrics_router};
 use enlace_api::seed::environment;
+use enlace_contract::program;
 use enlace_contract::token::TokenSigner;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+
+/// The least that is logged. What the watches meet is told by the directory, once.
+const LOGGED: &str = "warn,kube_client::client::builder=off,kube_runtime::watcher=off";
 
 /// Enlace's API, in front of the devices of a Kubernetes cluster.
 ///
@@ -67,7 +70,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let arguments = Arguments::parse();
-    let filter = EnvFilter::new(directives(std::env::var("ENLACE_LOG").ok().as_deref()));
+    let wanted = std::env::var("ENLACE_LOG").ok();
+    let filter = EnvFilter::new(program::log_directives(LOGGED, &["enlace"], wanted.as_deref()));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
@@ -106,7 +110,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
     // What can fail for a reason outside comes first.
-    let stop = asked_to_stop()?;
+    let stop = program::asked_to_stop().context("signals cannot be heard")?;
+    let stop = async move {
+        stop.await;
+        tracing::info!("the API stops");
+    };
     let signer = signer(&device_key_file)?;
     let config = kube::Config::infer().await.context(
         "no cluster: run it in a pod with a service account token, or set KUBECONFIG to a kubeconfig",
@@ -181,17 +189,6 @@ fn line(error: &anyhow::Error) -> String {
         .unwrap_or_default()
 }
 
-/// The directives of the log for what is wanted of it: a level for all means our own crates, of everything else only warnings get through.
-/// What the watches meet is told by the directory, once.
-fn directives(wanted: Option<&str>) -> String {
-    let directive = |directive: &str| match directive.trim().parse::<LevelFilter>() {
-        Ok(level) => format!("enlace={level}"),
-        Err(_) => directive.to_owned(),
-    };
-    let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
-    format!("warn,kube_client::client::builder=off,kube_runtime::watcher=off,{}", wanted.join(","))
-}
-
 fn signer(file: &Path) -> anyhow::Result<TokenSigner> {
     let key = std::fs::read(file).with_context(|| {
         format!(
@@ -209,18 +206,4 @@ async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> 
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with {option}"))
-}
-
-/// Resolves when the process is asked to end.
-fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("the API stops");
-    })
 }

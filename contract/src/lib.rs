@@ -13,7 +13,8 @@
 //! * [`paging`]: pages and their cursors,
 //! * [`problem`]: errors as `application/problem+json`,
 //! * [`token`]: the short-lived tokens that open one device,
-//! * [`client`]: the typed client of a device's HTTP interface.
+//! * [`client`]: the typed client of a device's HTTP interface,
+//! * [`program`]: what every program does alike.
 
 pub mod client;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod name;
 pub mod number;
 pub mod paging;
 pub mod problem;
+pub mod program;
 pub mod qr;
 pub mod state;
 pub mod token;

@@ -4,20 +4,15 @@
 //! for all means all that is ours; of everything else only warnings get through, and of the engine only errors. Whoever wants more of
 //! another crate names it.
 
-use tracing::level_filters::LevelFilter;
+use enlace_contract::program::log_directives;
 
 /// The least that is logged: what is wanted is laid over it.
 const LEAST: &str = "warn,whatsapp_rust=error,wacore=error";
 
 /// The directives of `tracing_subscriber::EnvFilter` for what is wanted of the log (`ENLACE_LOG`): by default our own crates at `info`.
 pub fn directives(wanted: Option<&str>) -> String {
-    let directive = |directive: &str| match directive.trim().parse::<LevelFilter>() {
-        // Our crates' names begin with these.
-        Ok(level) => format!("enlace={level},device_pod={level}"),
-        Err(_) => directive.to_owned(),
-    };
-    let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
-    format!("{LEAST},{}", wanted.join(","))
+    // Our crates' names begin with these.
+    log_directives(LEAST, &["enlace", "device_pod"], wanted)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use enlace_contract::config::DeviceConfig;
+use enlace_contract::program::asked_to_stop;
 use enlace_device_pod::endpoints::Endpoints;
 use enlace_device_pod::{Device, TRUST, logging, server};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -91,9 +92,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, device.guarded_router(), stop.clone()));
     tokio::spawn(serve(metrics_listener, server::metrics_router(recorder), stop.clone()));
+    let asked_to_stop = asked_to_stop().context("signals cannot be heard")?;
     tokio::select! {
         () = follow(&file, config, &device) => {}
-        signal = asked_to_stop() => signal?,
+        () = asked_to_stop => {}
     }
     tracing::info!("the device stops");
     stop.cancel();
@@ -158,14 +160,4 @@ async fn follow(file: &Path, mut current: DeviceConfig, device: &Device) {
             }
         }
     }
-}
-
-async fn asked_to_stop() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("signals cannot be heard")?,
-    }
-    Ok(())
 }

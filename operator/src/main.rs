@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use enlace_contract::program::asked_to_stop;
 use enlace_operator::config::OperatorConfig;
 use enlace_operator::run::{Options, Ports, run};
 use enlace_operator::{telemetry, uninstall};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Makes of each WhatsAppDevice a claim of its number, a volume, a pod and a status.
@@ -88,14 +88,10 @@ async fn start(program: Program) -> anyhow::Result<()> {
     let client = client().await?;
     let recorder = telemetry::metrics().context("metrics could not start")?;
     let stop = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
+    let asked_to_stop = asked_to_stop().context("signals cannot be heard")?;
     let asked = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        asked_to_stop.await;
         asked.cancel();
     });
     let ports = Ports { health: listen, metrics: metrics_listen };

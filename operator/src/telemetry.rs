@@ -1,8 +1,8 @@
 //! Logs and metrics. No phone number, no code and no message is in either.
 
+use enlace_contract::program::log_directives;
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 /// Seconds that a look at a device takes: most take a millisecond, one with many writes a second.
@@ -20,12 +20,7 @@ pub fn log(wanted: Option<&str>) {
 }
 
 fn directives(wanted: Option<&str>) -> String {
-    let directive = |directive: &str| match directive.trim().parse::<LevelFilter>() {
-        Ok(level) => format!("enlace={level}"),
-        Err(_) => directive.to_owned(),
-    };
-    let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
-    format!("warn,{}", wanted.join(","))
+    log_directives("warn", &["enlace"], wanted)
 }
 
 /// An error with all that led to it, in one line, without the numbers that the names of claims have.

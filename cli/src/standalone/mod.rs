@@ -15,6 +15,7 @@ use enlace_api::database::Database;
 use enlace_api::directory::FolderDirectory;
 use enlace_api::http::{App, Settings};
 use enlace_api::seed::environment;
+use enlace_contract::program;
 use enlace_device_pod::endpoints::Endpoints;
 use enlace_device_pod::logging;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -34,7 +35,11 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
     // What can fail for a reason outside comes first: nothing runs until everything is there.
     readable_folder(&dir)?;
-    let stop = asked_to_stop()?;
+    let stop = program::asked_to_stop().context("signals cannot be heard")?;
+    let stop = async move {
+        stop.await;
+        tracing::info!("stopping");
+    };
     let listener = bind(listen).await?;
     private_directory(&data_dir)?;
     let database = open_database(database_url, &data_dir).await?;
@@ -123,19 +128,5 @@ fn private_directory(directory: &Path) -> anyhow::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory).with_context(|| {
         format!("the data directory {} cannot be made; choose another with --data-dir", directory.display())
-    })
-}
-
-/// Resolves when the process is asked to end.
-fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be heard")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be heard")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
     })
 }
