@@ -2,6 +2,7 @@
 
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
+use enlace_crds::manifest;
 use serde_json::Value;
 
 /// Of `limit`.
@@ -17,15 +18,7 @@ pub(super) fn of_syntax(error: &serde_json::Error) -> String {
 
 /// Of a body that is no map of fields.
 pub(super) fn not_fields(body: &Value) -> String {
-    let kind = match body {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a map",
-    };
-    format!("the body: must be a map of fields, not {kind}")
+    format!("the body: must be a map of fields, not {}", manifest::name_of(body))
 }
 
 /// Of a value at a path, from serde's words.

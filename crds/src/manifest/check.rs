@@ -106,7 +106,8 @@ fn type_fault(schema: &Value, value: &Value) -> Option<String> {
     (!ok).then(|| format!("must be {wanted}, not {}{quotes}", name_of(value)))
 }
 
-fn name_of(value: &Value) -> &'static str {
+/// What a value of the wrong kind is called before a person.
+pub fn name_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
         Value::Bool(_) => "true or false",
