@@ -92,7 +92,8 @@ impl Kind {
             Self::MariaDb => line(
                 self.find("mariadb-install-db")?,
                 &["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"],
-                &[("--datadir=", &data)],
+                // A server that starts removes what looks like temporary tables: others must not use the same folder for theirs.
+                &[("--datadir=", &data), ("--tmpdir=", directory)],
             ),
         })
     }
@@ -125,6 +126,7 @@ impl Kind {
                 ],
                 &[
                     ("--datadir=", &data),
+                    ("--tmpdir=", directory),
                     ("--socket=", &directory.join("socket")),
                     ("--pid-file=", &directory.join("pid")),
                     ("--init-file=", &directory.join("init.sql")),
