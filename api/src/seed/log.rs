@@ -1,21 +1,32 @@
 //! The log lines that people and scripts look for who know the system that this API is compatible with. They have numbers in them, as they
 //! had there: that is why an installation must ask for them (`--compatible-log`). They have no code and no text of a message.
 //!
-//! Devices are told of as the directory sees them, requests as they are answered. A session is stored at once with each change, so that there
-//! is no line for it.
+//! Devices are told of as the directory sees them, requests as they are answered, and messages as a device stores them and as they go out.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
+use enlace_contract::client::DeviceClient;
+use enlace_contract::messages::{MAX_WAIT_SECONDS, Message, MessageState};
 use enlace_contract::name::DeviceKey;
 use enlace_contract::state::Phase;
-use enlace_crds::rules::conditions::CONNECTED;
+use enlace_crds::rules::conditions::{CONNECTED, PAIRED};
 use futures::StreamExt as _;
 
 use crate::directory::{Device, DeviceChange};
-use crate::http::App;
+use crate::http::{App, Reason};
+
+/// Why a request is refused whose message a device has stored and could not send: whoever follows the message tells of it.
+const NOT_SENT: [&str; 2] = ["NotSent", "NotOnWhatsApp"];
+/// Between two looks at whether the devices are known.
+const LOOK: Duration = Duration::from_millis(250);
+/// For how long one question waits for what becomes of a message.
+const WAIT: Duration = Duration::from_secs(MAX_WAIT_SECONDS);
+/// Requests whose messages are followed at a time: each holds a request to its device. Of others the outcome is not told.
+pub(super) const MAX_FOLLOWED: usize = 256;
 
 /// Tells of the start and of every device, until the server stops.
 pub(crate) async fn run(app: App, port: u16) {
@@ -23,6 +34,17 @@ pub(crate) async fn run(app: App, port: u16) {
         return;
     }
     tracing::info!("API escuchando en puerto {port}");
+    tokio::select! {
+        () = devices(&app) => {}
+        () = app.stopping() => {}
+    }
+}
+
+async fn devices(app: &App) {
+    // In a cluster they are not known at once: a list would be an empty one.
+    while !app.directory().ready().await {
+        tokio::time::sleep(LOOK).await;
+    }
     tracing::info!("Sistema iniciado correctamente");
     if let Ok(devices) = app.directory().list().await {
         let running = devices.iter().filter(|device| device.phase() != Phase::Suspended);
@@ -30,32 +52,47 @@ pub(crate) async fn run(app: App, port: u16) {
         tracing::info!("📂 Estado de sesiones cargado: {names:?}");
         tracing::info!("📱 Inicializando WhatsApp para {} dispositivo(s)...", names.len());
     }
-    let mut phases: HashMap<DeviceKey, Phase> = HashMap::new();
+    let mut known: HashMap<DeviceKey, Standing> = HashMap::new();
     let mut changes = app.directory().watch();
-    loop {
-        let change = tokio::select! {
-            change = changes.next() => change,
-            () = app.stopping() => return,
-        };
-        let Some(change) = change else { return };
+    while let Some(change) = changes.next().await {
         let device = change.device();
         if matches!(change, DeviceChange::Deleted(_)) {
-            phases.remove(&device.key);
+            known.remove(&device.key);
             continue;
         }
-        let before = phases.insert(device.key.clone(), device.phase());
-        for line in lines(before, device.phase(), &name(device), &reason(device)) {
+        let now = Standing::of(device);
+        let before = known.insert(device.key.clone(), now);
+        for line in lines(before, now, &name(device), &reason(device)) {
             tracing::info!("{line}");
         }
     }
 }
 
-/// What is told of a change.
-fn lines(before: Option<Phase>, now: Phase, name: &str, reason: &str) -> Vec<String> {
-    if before == Some(now) {
-        return Vec::new();
+/// What of a device is told when it changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    phase: Phase,
+    /// Whether there is a session; the device says so once it is stored.
+    linked: bool,
+}
+
+impl Standing {
+    fn of(device: &Device) -> Self {
+        let status = device.resource.status.as_ref();
+        Self { phase: device.phase(), linked: status.is_some_and(|status| status.is_true(PAIRED)) }
     }
+}
+
+/// What is told of a change.
+fn lines(before: Option<Standing>, now: Standing, name: &str, reason: &str) -> Vec<String> {
     let mut lines = Vec::new();
+    if before.is_some_and(|before| before.linked != now.linked) {
+        lines.push("💾 Estado de sesiones guardado".to_owned());
+    }
+    let (before, now) = (before.map(|before| before.phase), now.phase);
+    if before == Some(now) {
+        return lines;
+    }
     if before == Some(Phase::Connected) {
         lines.push(format!("⚠️ Cliente {name} desconectado: {reason}"));
     }
@@ -82,12 +119,62 @@ pub(crate) async fn requests(State(app): State<App>, request: Request, next: Nex
         tracing::info!("📥 Recibiendo solicitud de envío de documento");
     }
     let response = next.run(request).await;
-    if !response.status().is_success() {
+    let stored = response.extensions().get::<Reason>().is_some_and(|reason| NOT_SENT.contains(&&*reason.0));
+    if !response.status().is_success() && !stored {
         tracing::info!("❌ Error al enviar mensaje: {}", response.status().as_u16());
-    } else if document {
-        tracing::info!("✅ Documento enviado exitosamente");
     }
     response
+}
+
+/// Tells of messages that a device has stored, and later of what becomes of them.
+pub(super) fn stored(app: &App, client: &DeviceClient, device: &Device, to: &str, messages: &[Message]) {
+    if !app.compatible().log {
+        return;
+    }
+    let from = name(device);
+    if messages.iter().any(is_file) {
+        tracing::info!("📱 Usando dispositivo: {from}");
+    }
+    for file in messages.iter().filter(|message| is_file(message)) {
+        tracing::info!("📤 Enviando {} desde {from} a {to}", file.kind);
+    }
+    let Ok(room) = app.seed().followed.clone().try_acquire_owned() else {
+        tracing::debug!("too many messages are followed: what becomes of others is not told");
+        return;
+    };
+    let (app, client, messages) = (app.clone(), client.clone(), messages.to_vec());
+    tokio::spawn(async move {
+        let _room = room;
+        tokio::select! {
+            () = outcomes(&client, messages) => {}
+            () = app.stopping() => {}
+        }
+    });
+}
+
+async fn outcomes(client: &DeviceClient, messages: Vec<Message>) {
+    for message in messages {
+        let settled = loop {
+            match client.settled(&message.id, WAIT).await {
+                Ok(now) if matches!(now.state, MessageState::Queued | MessageState::Sending) => {}
+                Ok(now) => break now,
+                // The device went away, or has forgotten it.
+                Err(_) => return,
+            }
+        };
+        match (settled.state, settled.error) {
+            (MessageState::Failed, error) => {
+                let reason = error.map_or_else(|| "Failed".to_owned(), |error| error.reason);
+                tracing::info!("❌ Error al enviar mensaje: {reason}");
+            }
+            _ if is_file(&message) => tracing::info!("✅ Documento enviado exitosamente"),
+            _ => {}
+        }
+    }
+}
+
+fn is_file(message: &Message) -> bool {
+    message.kind != "text"
 }
 
 /// The number of a device, else its name.
@@ -111,7 +198,9 @@ mod tests {
 
     #[test]
     fn lines_are_those_that_scripts_look_for() {
-        let told = |before, now| lines(before, now, "525550000001", "ConnectionLost");
+        let of = |phase| Standing { phase, linked: true };
+        let told =
+            |before: Option<Phase>, now| lines(before.map(of), of(now), "525550000001", "ConnectionLost");
         assert_eq!(told(None, Phase::Starting), ["🔗 Conectando WhatsApp para: 525550000001"]);
         assert_eq!(
             told(Some(Phase::Starting), Phase::Connected),
@@ -128,5 +217,16 @@ mod tests {
             ]
         );
         assert!(told(Some(Phase::Connected), Phase::Connected).is_empty());
+    }
+
+    #[test]
+    fn a_session_that_comes_or_goes_is_saved() {
+        let of = |linked| Standing { phase: Phase::Connected, linked };
+        let told = |before, now| lines(before, now, "525550000001", "");
+        let saved = ["💾 Estado de sesiones guardado"];
+        assert_eq!(told(Some(of(false)), of(true)), saved);
+        assert_eq!(told(Some(of(true)), of(false)), saved);
+        // What was there at the start was loaded.
+        assert!(!told(None, of(true)).iter().any(|line| line == saved[0]));
     }
 }

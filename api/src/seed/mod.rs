@@ -55,6 +55,8 @@ pub struct Shared {
     large_bodies: Arc<Semaphore>,
     /// Made when the first file is fetched.
     pub(crate) fetcher: OnceLock<sending::Fetcher>,
+    /// For [`log`]: room for requests whose messages are followed.
+    followed: Arc<Semaphore>,
 }
 
 impl Default for Shared {
@@ -63,6 +65,7 @@ impl Default for Shared {
             started: Instant::now(),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
             fetcher: OnceLock::new(),
+            followed: Arc::new(Semaphore::new(log::MAX_FOLLOWED)),
         }
     }
 }

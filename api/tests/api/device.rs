@@ -261,6 +261,7 @@ async fn send_batch(State(device): State<Played>, Json(body): Json<Value>) -> Re
     for asked in body["messages"].as_array().unwrap() {
         let mut message = message(asked["to"].as_str().unwrap());
         message["id"] = format!("3EB0{}", outbox.len()).into();
+        message["type"] = asked["type"].clone();
         stored.push(message.clone());
         if !fates.is_empty() {
             message.as_object_mut().unwrap().extend(fates.remove(0).as_object().unwrap().clone());

@@ -6,6 +6,7 @@ mod accounts;
 mod defects;
 mod devices;
 mod lifecycle;
+mod log;
 mod person;
 mod sending;
 mod states;

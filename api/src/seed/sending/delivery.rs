@@ -71,6 +71,7 @@ impl Delivery {
         let key = idempotency_key(headers)?;
         let client = sender.ready(app).await?;
         let items = client.send_batch(batch, key).await.map_err(refused)?.items;
+        crate::seed::log::stored(app, &client, &sender.instance.device, &to, &items);
         let device = sender.instance.key();
         let new: Vec<_> = items
             .iter()
