@@ -20,6 +20,9 @@ use crate::http::{Reason, TooMany, log_panic};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
+/// The text of a failure here.
+pub(super) const INTERNAL: &str = "Error interno";
+
 /// An answer of JSON.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
@@ -81,7 +84,7 @@ impl Refusal {
 
     /// Something failed here; the log has it.
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", "Error interno")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal", INTERNAL)
     }
 
     /// It cannot be done now.
@@ -111,10 +114,11 @@ impl Refusal {
         self.with("timestamp", timestamp(Timestamp::now()))
     }
 
-    /// The same, with another text for a failure of the database: routes have their own.
+    /// The same, but for a failure of the database: it is answered as clients of some routes know it, with 500 and the route's own text.
     #[must_use]
     pub fn database_said(mut self, error: &str) -> Self {
         if self.reason == DATABASE {
+            self.status = StatusCode::INTERNAL_SERVER_ERROR;
             self.body.insert("error".to_owned(), error.into());
         }
         self
@@ -152,9 +156,7 @@ impl From<DatabaseError> for Refusal {
             error = &error as &dyn std::error::Error,
             "a request failed because the database did"
         );
-        let mut refusal = Self::new(StatusCode::INTERNAL_SERVER_ERROR, DATABASE, "Error interno");
-        refusal.retry_after = Some(5);
-        refusal
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, DATABASE, "Error de base de datos").retry_after(5)
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use futures::StreamExt as _;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, StatusCode, header};
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Room;
-use super::answers::Refusal;
+use super::answers::{INTERNAL, Refusal};
 use crate::auth::{Action, Principal, TokenValue};
 use crate::directory::Device;
 use crate::http::{App, MAX_BODY};
@@ -87,10 +87,7 @@ impl SeedUser {
     /// When the token is not good, when it calls too often, or when the database fails.
     pub async fn of_value(app: &App, token: &str, address: Option<SocketAddr>) -> Result<Self, Refusal> {
         let principal = match TokenValue::parse(token) {
-            Some(token) => {
-                let found = Principal::of_token(app.database(), &token, Timestamp::now()).await;
-                found.map_err(|error| Refusal::from(error).database_said("Error de base de datos"))?
-            }
+            Some(token) => Principal::of_token(app.database(), &token, Timestamp::now()).await?,
             None => None,
         };
         let Some(principal) = principal else {
@@ -113,7 +110,16 @@ impl FromRequestParts<App> for SeedUser {
     }
 }
 
-/// The caller, when it showed a token.
+impl OptionalFromRequestParts<App> for SeedUser {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Option<Self>, Refusal> {
+        Self::of(app, &parts.headers, address(parts)).await
+    }
+}
+
+/// The caller, when it showed a token, of a route that looked at none before: whether it shows one or not, a lost database is answered as
+/// clients of that route know it.
 #[derive(Clone, Debug)]
 pub struct Anyone(pub Option<SeedUser>);
 
@@ -121,7 +127,8 @@ impl FromRequestParts<App> for Anyone {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        SeedUser::of(app, &parts.headers, address(parts)).await.map(Self)
+        let user = SeedUser::of(app, &parts.headers, address(parts)).await;
+        user.map(Self).map_err(|refusal| refusal.database_said(INTERNAL))
     }
 }
 

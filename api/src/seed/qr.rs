@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::answers::{Json, Refusal};
+use super::answers::{INTERNAL, Json, Refusal};
 use super::extract::{Anyone, Query, SeedUser};
 use super::instances::{self, Instance};
 use super::states::{Facts, Word};
@@ -39,7 +39,7 @@ pub(super) async fn of_query(
 ) -> Result<Json<Value>, Refusal> {
     let named = query.first_text(&["instancia_id", "numero"])?;
     let named = named.ok_or_else(|| Refusal::bad_request("Falta identificación"))?;
-    show(&app, &method, user, named).await
+    answered(&app, &method, user, named).await
 }
 
 /// `GET /api/qr/NUMERO`.
@@ -49,7 +49,17 @@ pub(super) async fn of_path(
     Anyone(user): Anyone,
     Path(named): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    show(&app, &method, user, &named).await
+    answered(&app, &method, user, &named).await
+}
+
+/// The answer; a lost database is told as clients know it.
+async fn answered(
+    app: &App,
+    method: &Method,
+    user: Option<SeedUser>,
+    named: &str,
+) -> Result<Json<Value>, Refusal> {
+    show(app, method, user, named).await.map_err(|refusal| refusal.database_said(INTERNAL))
 }
 
 async fn show(

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Value, json};
 
-use super::answers::{Json, Refusal, timestamp};
+use super::answers::{INTERNAL, Json, Refusal, timestamp};
 use super::extract::{Anyone, Fields, Query, SeedUser};
 use super::instances::{self, Instance};
 use super::states::{Facts, Word};
@@ -68,7 +68,7 @@ pub(super) async fn of_query(
     Query(query): Query,
 ) -> Result<Json<Value>, Refusal> {
     match query.first_text(&["instancia_id", "numero"])? {
-        Some(named) => show(&app, user, named).await,
+        Some(named) => answered(&app, user, named).await,
         None => Ok(Json(nobody(user.is_some()))),
     }
 }
@@ -79,7 +79,12 @@ pub(super) async fn of_path(
     Anyone(user): Anyone,
     Path(named): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    show(&app, user, &named).await
+    answered(&app, user, &named).await
+}
+
+/// The answer; a lost database is told as clients know it.
+async fn answered(app: &App, user: Option<SeedUser>, named: &str) -> Result<Json<Value>, Refusal> {
+    show(app, user, named).await.map_err(|refusal| refusal.database_said(INTERNAL))
 }
 
 async fn show(app: &App, user: Option<SeedUser>, named: &str) -> Result<Json<Value>, Refusal> {
@@ -120,7 +125,7 @@ fn nobody(known_caller: bool) -> Value {
 /// `GET /api/connections`: the caller's devices, the newest activity first, by number (`?keys=instancia_id`: by identifier).
 pub(super) async fn connections(
     State(app): State<App>,
-    Anyone(user): Anyone,
+    user: Option<SeedUser>,
     Query(query): Query,
 ) -> Result<Json<Connections>, Refusal> {
     let now = Timestamp::now();

@@ -1,5 +1,6 @@
 //! What callers of the API hear while its database is away.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,18 +8,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use enlace_api::auth::{bootstrap_admin, local_token};
 use enlace_api::database::Database;
 use enlace_api::directory::{DeviceHost, FolderDirectory, RunningDevice, StartError};
-use enlace_api::http::{App, Settings};
+use enlace_api::http::{App, Quotas, Rate, Settings};
 use enlace_contract::config::DeviceConfig;
 use enlace_databases::{Kind, Server};
+use futures::future::join_all;
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt as _;
 
 use crate::world::installed;
+
+/// Who registers and logs in.
+const ACCOUNT: &str = r#"{"numero": "525550000001", "password": "clave-larga"}"#;
 
 /// There are no devices here.
 struct Nobody;
@@ -57,31 +62,41 @@ async fn ask(router: &Router, method: &str, path: &str, token: &str, body: &'sta
 /// Whatever needs the database answers in time that it is away: not that a token is wrong, and nothing that its driver said.
 async fn says_that_it_is_away(router: &Router, token: &str, port: u16) {
     const LOGIN: &str = r#"{"username": "admin", "password": "wrong wrong wrong"}"#;
+    const STATUS: &str = "/api/status?instancia_id=x";
+    const NEW: &str = r#"{"numero": "525550000003", "password": "clave-larga"}"#;
+    // Method, path, token and body; the status of the answer, and the seconds that it may take.
     let requests = [
-        ("GET", "/v1/me", "", 6),
-        ("GET", "/v1/users", "", 6),
-        ("POST", "/v1/login", LOGIN, 6),
-        ("GET", "/readyz", "", 3),
-        ("GET", "/api/me", "", 6),
+        // The native API.
+        ("GET", "/v1/me", token, "", 503, 6),
+        ("GET", "/v1/users", token, "", 503, 6),
+        ("POST", "/v1/login", token, LOGIN, 503, 6),
+        ("GET", "/readyz", token, "", 503, 3),
+        // The compatible one with a token.
+        ("GET", "/api/me", token, "", 503, 6),
+        ("GET", "/api/connections", token, "", 503, 6),
+        ("POST", "/api/send-message", token, r#"{"number": "525550000002", "message": "x"}"#, 503, 6),
+        // What clients of the system before it know.
+        ("GET", STATUS, token, "", 500, 6),
+        ("GET", "/api/qr?instancia_id=x", token, "", 500, 6),
+        ("GET", STATUS, "", "", 500, 6),
+        ("POST", "/api/registro", "", NEW, 500, 6),
+        ("POST", "/api/login", "", ACCOUNT, 500, 6),
     ];
-    // The compatible API has a status of its own for it.
-    let expected = |path: &str| {
-        if path.starts_with("/api/") {
-            StatusCode::INTERNAL_SERVER_ERROR
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-    };
-    for (method, path, body, seconds) in requests {
+    let asked = requests.map(async |(method, path, token, body, expected, seconds)| {
         let Answer { status, retry_after, text, took } = ask(router, method, path, token, body).await;
-        assert_eq!(status, expected(path), "{path}: {text}");
+        assert_eq!(status, expected, "{path}: {text}");
         assert_eq!(retry_after.as_deref(), Some("5"), "{path}");
         assert!(took < Duration::from_secs(seconds), "{path} took {took:?}");
         for told in ["127.0.0.1", "sqlx", "pool", "refused", "enlace_", "s3cret", &port.to_string()] {
             assert!(!text.contains(told), "{path} tells {told}: {text}");
         }
-    }
+    });
+    join_all(asked).await;
     assert_eq!(ask(router, "GET", "/healthz", token, "").await.status, StatusCode::OK);
+    let Answer { status, text, took, .. } = ask(router, "GET", "/api/health", "", "").await;
+    let health: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &health["ok"], &health["db"]), (StatusCode::OK, &json!(true), &json!(false)));
+    assert!(took < Duration::from_secs(3), "/api/health took {took:?}");
 }
 
 async fn the_api_says_so(kind: Kind) {
@@ -95,16 +110,19 @@ async fn the_api_says_so(kind: Kind) {
         FolderDirectory::open(root.path(), Arc::new(Nobody), &root.path().join("data")).await.unwrap();
 
     let database = Database::lazy(url.parse().unwrap());
-    let app = App::new(Arc::new(directory.clone()), database.clone(), Settings::default());
+    // Nobody logs in so often.
+    let login = Rate { burst: NonZeroU32::MAX, one_per: Duration::from_secs(1) };
+    let quotas = Quotas { login, ..Quotas::default() };
+    let settings = Settings { quotas, ..Settings::default() };
+    let app = App::new(Arc::new(directory.clone()), database.clone(), settings);
     let router = app.router();
     says_that_it_is_away(&router, &"0".repeat(64), server.port()).await;
 
     database.prepare().await.unwrap();
-    bootstrap_admin(&database).await.unwrap();
-    let token = local_token(&database, &root.path().join("token")).await.unwrap();
-    let token = token.expose();
-    assert_eq!(ask(&router, "GET", "/v1/me", token, "").await.status, StatusCode::OK);
-    assert_eq!(ask(&router, "GET", "/readyz", token, "").await.status, StatusCode::OK);
+    let registered = ask(&router, "POST", "/api/registro", "", ACCOUNT).await;
+    let registered: Value = serde_json::from_str(&registered.text).unwrap();
+    let token = registered["token"].as_str().unwrap();
+    comes_back(&router, token).await;
 
     server.freeze().unwrap();
     says_that_it_is_away(&router, token, server.port()).await;
@@ -118,13 +136,25 @@ async fn the_api_says_so(kind: Kind) {
     directory.close().await;
 }
 
+/// The same token opens the same again, and nothing was started anew.
 async fn comes_back(router: &Router, token: &str) {
     timeout(Duration::from_secs(10), async {
         while ask(router, "GET", "/readyz", token, "").await.status != StatusCode::OK {}
     })
     .await
     .expect("it did not come back");
-    assert_eq!(ask(router, "GET", "/v1/me", token, "").await.status, StatusCode::OK);
+    for (method, path, token, body) in [
+        ("GET", "/v1/me", token, ""),
+        ("GET", "/api/me", token, ""),
+        ("GET", "/api/connections", token, ""),
+        ("GET", "/api/status?instancia_id=x", "", ""),
+        ("POST", "/api/login", "", ACCOUNT),
+    ] {
+        let answer = ask(router, method, path, token, body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+    }
+    let health: Value = serde_json::from_str(&ask(router, "GET", "/api/health", "", "").await.text).unwrap();
+    assert_eq!(health["db"], true);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

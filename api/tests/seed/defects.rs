@@ -3,7 +3,7 @@
 use http::{Request, StatusCode, header};
 use serde_json::json;
 
-use crate::fixture::{Api, answer};
+use crate::fixture::{Answer, Api, answer};
 use crate::person::{PASSWORD, Person, error, text};
 
 const NUMBER: &str = "525550000001";
@@ -141,14 +141,26 @@ async fn no_text_of_the_database_leaves_the_api_and_its_failure_is_no_bad_token(
     let ana = Person::register(&api, NUMBER).await;
     let id = ana.add(json!({})).await;
     api.database.close().await;
-    assert_eq!(error(&ana.get("/api/me").await), (500, "Error de base de datos".into()));
+    let away = |answer: &Answer, status: u16, text: &str| {
+        assert_eq!(error(answer), (status, text.to_owned()));
+        assert_eq!(answer.headers[header::RETRY_AFTER], "5");
+    };
+    for path in ["/api/me", "/api/connections", "/api/generate-instance"] {
+        away(&ana.get(path).await, 503, "Error de base de datos");
+    }
+    for path in ["/api/send-message", "/api/add-device", "/api/disconnect"] {
+        away(&ana.post(path, json!({ "instancia_id": id })).await, 503, "Error de base de datos");
+    }
+    // Clients know these as they are.
     let login = json!({ "numero": NUMBER, "password": PASSWORD });
     for path in ["/api/login", "/api/registro"] {
-        let answer = api.call("POST", path, "", Some(login.clone())).await;
-        assert_eq!(error(&answer), (500, "Error de base de datos".into()), "{path}");
+        away(&api.call("POST", path, "", Some(login.clone())).await, 500, "Error de base de datos");
     }
-    let status = api.call("GET", &format!("/api/status?instancia_id={id}"), "", None).await;
-    assert_eq!(error(&status), (500, "Error interno".into()));
+    let status = format!("/api/status?instancia_id={id}");
+    away(&api.call("GET", &status, "", None).await, 500, "Error interno");
+    for path in [&status, &format!("/api/qr?instancia_id={id}")] {
+        away(&ana.get(path).await, 500, "Error interno");
+    }
     let health = api.call("GET", "/api/health", "", None).await;
     assert_eq!((health.status, &health.json()["db"]), (StatusCode::OK, &json!(false)));
     assert_eq!(text(&health.json()["error"]), "base de datos no disponible");
@@ -183,4 +195,46 @@ async fn a_repeated_parameter_breaks_nothing() {
         .header(header::AUTHORIZATION, format!("Bearer {}", ana.token));
     let disconnected = answer(api.send(request.body(axum::body::Body::empty()).unwrap()).await).await;
     assert_eq!(disconnected.status, StatusCode::BAD_REQUEST, "{}", disconnected.text);
+}
+
+/// Names were put into pages as they had been written.
+#[tokio::test]
+async fn what_somebody_wrote_comes_back_as_data_and_never_as_a_page() {
+    const EVIL: &str = "<script>alert(1)</script>";
+    const ENCODED: &str = "%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+    let api = Api::start(&[]).await;
+    let account = json!({ "numero": NUMBER, "password": PASSWORD, "name": EVIL });
+    let registered = api.call("POST", "/api/registro", "", Some(account)).await;
+    let ana = Person { api: &api, token: text(&registered.json()["token"]) };
+    let added = ana.post("/api/add-device", json!({ "nombre": EVIL })).await;
+    let change = json!({ "identifier": added.json()["instancia_id"], "instancia_id": EVIL });
+    let changed = ana.post("/api/update-device", change).await;
+    let wrong =
+        ana.post("/api/send-message", json!({ "number": EVIL, "message": "x", "fromNumber": EVIL })).await;
+    let mut answers = vec![registered, added, changed, wrong];
+    for path in [
+        "/api/me".to_owned(),
+        "/api/connections".to_owned(),
+        "/api/connections?keys=instancia_id".to_owned(),
+        format!("/api/status?instancia_id={ENCODED}"),
+        format!("/api/status/{ENCODED}"),
+        format!("/api/qr?instancia_id={ENCODED}"),
+        format!("/api/connections?keys={ENCODED}"),
+        format!("/api/{ENCODED}"),
+    ] {
+        answers.push(ana.get(&path).await);
+    }
+    assert!(answers.iter().filter(|answer| answer.text.contains(EVIL)).count() >= 5);
+    for answer in answers {
+        assert_eq!(answer.headers["content-type"], "application/json; charset=utf-8", "{}", answer.text);
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{}", answer.text);
+        assert!(answer.headers["content-security-policy"].to_str().unwrap().contains("sandbox"));
+        serde_json::from_str::<serde_json::Value>(&answer.text).unwrap();
+    }
+    // There is no page at all.
+    for path in ["/", "/index.html", "/login.html", "/dashboard.html", "/public/dashboard.html"] {
+        let answer = ana.get(path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+        assert!(answer.headers["content-type"].to_str().unwrap().starts_with("application/"), "{path}");
+    }
 }
