@@ -6,8 +6,10 @@ mod accounts;
 mod defects;
 mod devices;
 mod lifecycle;
+mod live;
 mod log;
 mod person;
+mod repository;
 mod sending;
 mod states;
 
