@@ -116,6 +116,18 @@ mod tests {
     }
 
     #[test]
+    fn every_option_is_a_value_of_the_chart() {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/enlace/templates/api/deployment.yaml");
+        let chart = std::fs::read_to_string(chart).unwrap();
+        let program = Settings::augment_args(clap::Command::new("program"));
+        for option in program.get_arguments() {
+            let variable =
+                option.get_env().and_then(|name| name.to_str()).expect("an option without a variable");
+            assert!(chart.contains(&format!("- name: {variable}\n")), "{variable} is no value of the chart");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_refused() {
         for wrong in [
             ["--compatible-namespace", "No/Name"],

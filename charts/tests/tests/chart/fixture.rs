@@ -24,6 +24,15 @@ operator:
       - {maxSkew: 1, topologyKey: topology.kubernetes.io/zone, whenUnsatisfiable: ScheduleAnyway}
     priorityClassName: high
 api:
+  compatible:
+    namespace: shop
+    registration: true
+    anonymousCounts: true
+    maxDevices: 2000000
+    maxTokens: 5
+    tokenLifetime: 720h
+    mediaAllow: [10.1.0.0/16, "fd00::/8"]
+    log: true
   database: {storageClassName: fast, size: 2Gi}
   service: {annotations: {example.com/note: "1"}}
   ingress:

@@ -4,13 +4,32 @@ use enlace_chart_tests::helm::{folder, render};
 use serde_json::Value;
 
 /// Values, and what must be in the answer.
-const WRONG: [(&str, &[&str]); 13] = [
+const WRONG: [(&str, &[&str]); 20] = [
     ("nonsense: 1", &["additional properties 'nonsense' not allowed"]),
     ("api: {replicaCount: 1}", &["/api", "additional properties 'replicaCount' not allowed"]),
     ("operator: {replicas: 3}", &["/operator/replicas", "maximum: got 3, want 2"]),
     ("operator: {replicas: 0}", &["/operator/replicas", "minimum: got 0, want 1"]),
     ("operator: {concurrency: many}", &["/operator/concurrency", "got string, want integer"]),
     ("operator: {pod: {nodeSelector: {ssd: true}}}", &["/operator/pod/nodeSelector/ssd", "want string"]),
+    (
+        "api: {compatible: {mediaAllow: [everything]}}",
+        &["/api/compatible/mediaAllow/0", "does not match pattern"],
+    ),
+    (
+        "api: {compatible: {mediaAllow: [10.1.0.0]}}",
+        &["/api/compatible/mediaAllow/0", "does not match pattern"],
+    ),
+    ("api: {compatible: {mediaAllow: [10.1.0.0/33]}}", &["/api/compatible/mediaAllow/0", "does not match"]),
+    (
+        "api: {compatible: {mediaAllow: 10.1.0.0/16}}",
+        &["/api/compatible/mediaAllow", "got string, want array"],
+    ),
+    (
+        "api: {compatible: {tokenLifetime: a year}}",
+        &["/api/compatible/tokenLifetime", "does not match pattern"],
+    ),
+    ("api: {compatible: {maxTokens: 0}}", &["/api/compatible/maxTokens", "minimum: got 0, want 1"]),
+    ("api: {compatible: {log: 1}}", &["/api/compatible/log", "want boolean"]),
     ("api: {database: {size: big}}", &["/api/database/size", "does not match pattern"]),
     ("devices: {accessMode: ReadWriteMany}", &["/devices/accessMode", "'ReadWriteOncePod', 'ReadWriteOnce'"]),
     (

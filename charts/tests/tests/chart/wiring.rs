@@ -71,6 +71,45 @@ fn the_secrets_that_the_operator_makes_are_those_that_the_api_mounts() {
     );
 }
 
+/// What the API's environment says of the compatible API.
+fn compatible(values: &str) -> BTreeMap<String, String> {
+    let environment = container(&Objects::of(values), "enlace-api").env.unwrap();
+    let said = environment.into_iter().filter_map(|variable| Some((variable.name, variable.value?)));
+    said.filter(|(name, _)| name.starts_with("ENLACE_COMPATIBLE_") || name == "ENLACE_SEED_LOG").collect()
+}
+
+#[test]
+fn the_compatible_api_is_told_what_the_values_say() {
+    let of = |said: &[(&str, &str)]| {
+        said.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    // What is empty is not said: the API has its own defaults.
+    assert_eq!(
+        compatible(DEFAULTS),
+        of(&[
+            ("ENLACE_COMPATIBLE_NAMESPACE", "default"),
+            ("ENLACE_COMPATIBLE_REGISTRATION", "false"),
+            ("ENLACE_COMPATIBLE_ANONYMOUS_COUNTS", "false"),
+            ("ENLACE_COMPATIBLE_MAX_DEVICES", "100"),
+            ("ENLACE_COMPATIBLE_MAX_TOKENS", "100"),
+            ("ENLACE_SEED_LOG", "false"),
+        ])
+    );
+    assert_eq!(
+        compatible(EVERYTHING),
+        of(&[
+            ("ENLACE_COMPATIBLE_NAMESPACE", "shop"),
+            ("ENLACE_COMPATIBLE_REGISTRATION", "true"),
+            ("ENLACE_COMPATIBLE_ANONYMOUS_COUNTS", "true"),
+            ("ENLACE_COMPATIBLE_MAX_DEVICES", "2000000"),
+            ("ENLACE_COMPATIBLE_MAX_TOKENS", "5"),
+            ("ENLACE_COMPATIBLE_TOKEN_LIFETIME", "720h"),
+            ("ENLACE_COMPATIBLE_MEDIA_ALLOW", "10.1.0.0/16,fd00::/8"),
+            ("ENLACE_SEED_LOG", "true"),
+        ])
+    );
+}
+
 #[test]
 fn services_and_ingress_lead_to_ports_that_the_pods_have() {
     let objects = Objects::of(EVERYTHING);
@@ -89,7 +128,10 @@ fn services_and_ingress_lead_to_ports_that_the_pods_have() {
         let workload: Deployment = objects.get("Deployment", deployment);
         assert_eq!(spec.selector, workload.spec.unwrap().selector.match_labels);
         let service: Service = objects.get("Service", &service.metadata.name.unwrap());
-        assert_eq!(service.spec.unwrap().ports.unwrap()[0].port, port);
+        let spec = service.spec.unwrap();
+        assert_eq!(spec.ports.unwrap()[0].port, port);
+        // Who is outside of the cluster comes through what is asked for.
+        assert_eq!(spec.type_.as_deref().unwrap_or("ClusterIP"), "ClusterIP");
     }
     let ingress: Ingress = objects.get("Ingress", "enlace-api");
     let spec = ingress.spec.unwrap();
