@@ -17,7 +17,6 @@ use enlace_api::http::{App, Settings, metrics_router};
 use enlace_api::seed::environment;
 use enlace_contract::program;
 use enlace_contract::token::TokenSigner;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -108,7 +107,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         bail!("another cryptography provider is installed already");
     }
-    let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
+    let recorder = program::metrics().context("metrics could not start")?;
     // What can fail for a reason outside comes first.
     let stop = program::asked_to_stop().context("signals cannot be heard")?;
     let stop = async move {

@@ -193,7 +193,29 @@ impl DeviceClient {
         &self,
         after: Option<i64>,
     ) -> Result<BoxStream<'static, Result<DeviceEvent, ClientError>>, ClientError> {
-        let mut request = Request::get("/v1/events").header(header::ACCEPT, "text/event-stream");
+        self.event_stream("/v1/events", after).await
+    }
+
+    /// The same with states only: nothing is sent of what passes through the device.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; an item's error ends the stream.
+    pub async fn states(&self) -> Result<BoxStream<'static, Result<DeviceState, ClientError>>, ClientError> {
+        let events = self.event_stream("/v1/events?kinds=state", None).await?;
+        let states = events.filter_map(async |event| match event {
+            Ok(DeviceEvent::State(state)) => Some(Ok(state)),
+            Ok(DeviceEvent::Message(_) | DeviceEvent::MessageState(_)) => None,
+            Err(error) => Some(Err(error)),
+        });
+        Ok(states.boxed())
+    }
+
+    async fn event_stream(
+        &self,
+        path: &str,
+        after: Option<i64>,
+    ) -> Result<BoxStream<'static, Result<DeviceEvent, ClientError>>, ClientError> {
+        let mut request = Request::get(path).header(header::ACCEPT, "text/event-stream");
         if let Some(sequence) = after {
             request = request.header("Last-Event-ID", sequence.to_string());
         }

@@ -14,7 +14,7 @@
 //! * [`problem`]: errors as `application/problem+json`,
 //! * [`token`]: the short-lived tokens that open one device,
 //! * [`client`]: the typed client of a device's HTTP interface,
-//! * [`program`]: what every program does alike.
+//! * [`program`]: what every program does alike, [`together`]: what callers share that ask at the same time.
 
 pub mod client;
 pub mod config;
@@ -29,4 +29,5 @@ pub mod problem;
 pub mod program;
 pub mod qr;
 pub mod state;
+pub mod together;
 pub mod token;

@@ -1,8 +1,15 @@
-//! What every program does alike: which part of its log gets through, and when it stops.
+//! What every program does alike: which part of its log gets through, how it counts, and when it stops.
 
 use std::io;
+use std::time::Duration;
 
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::level_filters::LevelFilter;
+
+/// Upper bounds of the buckets of what takes time, in seconds: a look-up takes a millisecond, a file that is sent a minute.
+const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
+/// How often samples are folded into their buckets: until then each of them is kept.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The directives of `tracing_subscriber::EnvFilter` for what is wanted of the log (`ENLACE_LOG`): by default our own crates at `info`.
 ///
@@ -15,6 +22,25 @@ pub fn log_directives(least: &str, own: &[&str], wanted: Option<&str>) -> String
     };
     let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
     format!("{least},{}", wanted.join(","))
+}
+
+/// Begins to count. What ends in `_seconds` is counted in buckets. Must be called within a Tokio runtime.
+///
+/// # Errors
+/// When something counts already.
+pub fn metrics() -> Result<PrometheusHandle, BuildError> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .install_recorder()?;
+    let kept = recorder.clone();
+    // Whether anybody asks for them or not: what is measured must not pile up.
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            kept.run_upkeep();
+        }
+    });
+    Ok(recorder)
 }
 
 /// Resolves when the process is asked to end, by SIGTERM or SIGINT; both are heard from the call on.

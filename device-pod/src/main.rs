@@ -8,10 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use enlace_contract::config::DeviceConfig;
-use enlace_contract::program::asked_to_stop;
+use enlace_contract::program;
 use enlace_device_pod::endpoints::Endpoints;
 use enlace_device_pod::{Device, TRUST, logging, server};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -76,7 +75,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { config: file, data_dir, listen, metrics_listen, adopt, version: _ } = arguments;
     let config = read(&file)?;
     let endpoints = Endpoints::from_environment()?;
-    let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
+    let recorder = program::metrics().context("metrics could not start")?;
     let listener = bind(listen).await?;
     let metrics_listener = bind(metrics_listen).await?;
     let device = Device::start(config.clone(), &data_dir, endpoints, adopt).await?;
@@ -92,7 +91,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, device.guarded_router(), stop.clone()));
     tokio::spawn(serve(metrics_listener, server::metrics_router(recorder), stop.clone()));
-    let asked_to_stop = asked_to_stop().context("signals cannot be heard")?;
+    let asked_to_stop = program::asked_to_stop().context("signals cannot be heard")?;
     tokio::select! {
         () = follow(&file, config, &device) => {}
         () = asked_to_stop => {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use enlace_contract::client::{ClientError, DeviceClient};
-use enlace_contract::events::{DeviceEvent, SILENCE};
+use enlace_contract::events::SILENCE;
 use enlace_contract::state::DeviceState;
 use enlace_contract::token::TokenSigner;
 use futures::StreamExt as _;
@@ -138,8 +138,8 @@ async fn listen(device: DeviceRef, client: DeviceClient, heard: Arc<Mutex<Heard>
     };
     let mut pause = pauses();
     loop {
-        let mut events = match client.events(None).await {
-            Ok(events) => events,
+        let mut states = match client.states().await {
+            Ok(states) => states,
             Err(error) => {
                 lost(&device, &error, &heard, &triggers);
                 tokio::time::sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
@@ -147,13 +147,12 @@ async fn listen(device: DeviceRef, client: DeviceClient, heard: Arc<Mutex<Heard>
             }
         };
         let error = loop {
-            match events.next().await {
-                Some(Ok(DeviceEvent::State(state))) => {
+            match states.next().await {
+                Some(Ok(state)) => {
                     pause = pauses();
                     *heard.lock().unwrap_or_else(PoisonError::into_inner) = Heard::State(Arc::new(state));
                     triggers.add(device.clone());
                 }
-                Some(Ok(DeviceEvent::Message(_) | DeviceEvent::MessageState(_))) => {}
                 Some(Err(error)) => break Some(error),
                 None => break None,
             }

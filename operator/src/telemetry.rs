@@ -1,12 +1,9 @@
 //! Logs and metrics. No phone number, no code and no message is in either.
 
-use enlace_contract::program::log_directives;
+use enlace_contract::program::{self, log_directives};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
-
-/// Seconds that a look at a device takes: most take a millisecond, one with many writes a second.
-const BUCKETS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 
 /// Begins to log, as JSON lines. A level for all means our own crates; of everything else only warnings get through.
 pub fn log(wanted: Option<&str>) {
@@ -55,14 +52,12 @@ fn without_numbers(text: &str) -> String {
     })
 }
 
-/// Begins to count.
+/// Begins to count. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// When a recorder is installed already.
 pub fn metrics() -> Result<PrometheusHandle, BuildError> {
-    let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full("enlace_operator_reconcile_seconds".to_owned()), &BUCKETS)?
-        .install_recorder()?;
+    let handle = program::metrics()?;
     describe_counter!("enlace_operator_reconciles_total", "Looks at a device");
     describe_counter!("enlace_operator_reconcile_errors_total", "Looks that failed, by kind of error");
     describe_histogram!("enlace_operator_reconcile_seconds", "How long a look took");

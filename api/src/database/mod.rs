@@ -30,7 +30,9 @@ use jiff::Timestamp;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe, Executor as _};
 
+use self::queue::Numbering;
 use self::url::Dialect;
+use enlace_contract::together::Together;
 
 pub use accounts::{Account, NewAccount};
 pub use error::{DatabaseError, Unique, WriteError};
@@ -61,6 +63,8 @@ pub struct Database {
     pool: AnyPool,
     dialect: Dialect,
     prepared: Arc<AtomicBool>,
+    /// None for what numbers messages itself.
+    numbering: Option<Together<Numbering>>,
 }
 
 impl Database {
@@ -74,13 +78,16 @@ impl Database {
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
-            .test_before_acquire(true)
+            // A server may have hung up; a file does not.
+            .test_before_acquire(dialect != Dialect::Sqlite)
             .after_connect(move |connection, _| {
                 let set_up = AssertSqlSafe(set_up.clone());
                 Box::pin(async move { connection.execute(sqlx::raw_sql(set_up)).await.map(drop) })
             })
             .connect_lazy_with(url.options.clone());
-        Self { url: Arc::new(url), pool, dialect, prepared: Arc::default() }
+        let database = Self { url: Arc::new(url), pool, dialect, prepared: Arc::default(), numbering: None };
+        let numbering = Together::new(Numbering::new(database.clone()), queue::MAX_TOGETHER);
+        Self { numbering: Some(numbering), ..database }
     }
 
     /// Opens a database and brings its tables up to date.

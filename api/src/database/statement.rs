@@ -65,6 +65,18 @@ impl Statement {
         Self { sql, values: Vec::new() }
     }
 
+    /// A statement with a part that is repeated, once at least.
+    pub(super) fn repeating(
+        dialect: Dialect,
+        [before, part, after]: [&'static str; 3],
+        times: usize,
+    ) -> Self {
+        let parts = vec![part; times.max(1)].join(", ");
+        let sql = format!("{before}{parts}{after}");
+        let sql = if dialect == Dialect::Postgres { numbered(&sql) } else { sql };
+        Self { sql: AssertSqlSafe(sql).into_sql_str(), values: Vec::new() }
+    }
+
     pub(super) fn text<'a>(mut self, text: impl Into<Option<&'a str>>) -> Self {
         // PostgreSQL knows no NUL in a text. The same everywhere: what is stored there is found here.
         self.values.push(Value::Text(text.into().map(|text| text.replace('\0', "\u{fffd}"))));

@@ -125,14 +125,22 @@ impl Database {
     ) -> Result<Option<(TokenRecord, User)>, DatabaseError> {
         let find = self
             .statement(
-                "SELECT * FROM enlace_tokens WHERE hash = ? AND (expires_at IS NULL OR expires_at > ?)",
+                "SELECT t.id, t.user_id, t.name, t.devices, t.actions, t.created_at, t.expires_at, t.last_used_at, \
+                 u.name AS user_name, u.administrator, u.created_at AS user_created_at \
+                 FROM enlace_tokens t JOIN enlace_users u ON u.id = t.user_id \
+                 WHERE t.hash = ? AND (t.expires_at IS NULL OR t.expires_at > ?)",
             )
             .text(hash)
             .time(now);
         let found = self.run(find).await?;
         let Some(row) = found.row() else { return Ok(None) };
         let token = token(row)?;
-        let Some(user) = self.user(&token.user_id).await? else { return Ok(None) };
+        let user = User {
+            id: token.user_id.clone(),
+            name: row.text("user_name")?,
+            administrator: row.number("administrator")? != 0,
+            created_at: row.time("user_created_at")?,
+        };
         if token.last_used_at.is_none_or(|last| now.duration_since(last) >= LAST_USED_STEP) {
             let used = self
                 .statement("UPDATE enlace_tokens SET last_used_at = ? WHERE id = ?")

@@ -44,7 +44,8 @@ const PASSED: Duration = Duration::from_millis(10);
 #[utoipa::path(get, path = "/v1/devices/{namespace}/{name}/events", tag = "events", security(("token" = [])),
     params(("namespace" = String, Path), ("name" = String, Path),
         ("Last-Event-ID" = Option<i64>, Header, description = "Go on after this record of the inbox"),
-        ("after" = Option<i64>, Query, description = "The same, for clients that cannot set a header")),
+        ("after" = Option<i64>, Query, description = "The same, for clients that cannot set a header"),
+        ("kinds" = Option<String>, Query, description = "Only events of these kinds: state, message, messageState; separated by commas")),
     responses((status = OK, body = DeviceEvent, content_type = "text/event-stream")))]
 pub(super) async fn of_device(
     State(app): State<App>,

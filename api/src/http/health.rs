@@ -27,12 +27,5 @@ pub(super) async fn ready(State(app): State<App>) -> Result<&'static str, Failur
 
 /// `GET /metrics` in the text format of Prometheus, for a listener of its own or beside the API on loopback. It has no personal data.
 pub fn metrics_router(recorder: PrometheusHandle) -> Router {
-    Router::new().route(
-        "/metrics",
-        get(move || {
-            // What was measured since the last time is folded in: nobody else does it.
-            recorder.run_upkeep();
-            std::future::ready(recorder.render())
-        }),
-    )
+    Router::new().route("/metrics", get(move || std::future::ready(recorder.render())))
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::extract::State;
 use enlace_contract::client::{ClientError, DeviceClient};
-use enlace_contract::events::DeviceEvent;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::number::PhoneNumber;
 use enlace_contract::state::Phase;
@@ -299,11 +298,9 @@ async fn unlink(app: &App, instance: &Instance) -> Result<bool, Refusal> {
 }
 
 async fn until_logged_out(client: &DeviceClient) -> bool {
-    let Ok(mut events) = client.events(None).await else { return false };
-    while let Some(Ok(event)) = events.next().await {
-        if let DeviceEvent::State(state) = event
-            && !state.paired
-        {
+    let Ok(mut states) = client.states().await else { return false };
+    while let Some(Ok(state)) = states.next().await {
+        if !state.paired {
             return true;
         }
     }

@@ -264,16 +264,14 @@ fn written(milliseconds: i64) -> Option<String> {
 
 /// The memory of this process, in bytes, by the names that clients know. What a heap of JavaScript has beside is 0.
 fn memory() -> Value {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.unwrap_or_default() * 1024
-    };
+    // In pages: all, resident, of them shared, code, libraries, data and stack (proc(5)).
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: Vec<u64> = text.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    let bytes = |field: usize| pages.get(field).map_or(0, |pages| pages * rustix::param::page_size() as u64);
     json!({
-        "rss": field("VmRSS"),
-        "heapTotal": field("VmData"),
-        "heapUsed": field("RssAnon"),
+        "rss": bytes(1),
+        "heapTotal": bytes(5),
+        "heapUsed": bytes(1).saturating_sub(bytes(2)),
         "external": 0,
         "arrayBuffers": 0,
     })

@@ -33,7 +33,7 @@ async fn a_stop_ends_streams_and_lets_requests_end() {
 
 #[tokio::test]
 async fn metrics_count_requests_and_refusals_by_route() {
-    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().unwrap();
+    let recorder = enlace_contract::program::metrics().unwrap();
     let settings = Settings { metrics: Some(recorder), ..Settings::default() };
     let api = Api::start_with(&[], settings).await;
     api.get("/v1/devices/default/private-name").await;
@@ -44,5 +44,6 @@ async fn metrics_count_requests_and_refusals_by_route() {
         "{text}"
     );
     assert!(text.contains("route=\"/v1/devices/{namespace}/{name}\""), "{text}");
+    assert!(text.contains("enlace_api_request_duration_seconds_bucket{"), "{text}");
     assert!(!text.contains("private-name"), "{text}");
 }

@@ -11,6 +11,7 @@ on_every_database!(
     a_number_is_never_given_twice,
     pruning_forgets_the_oldest_and_not_more_than_asked,
     all_messages_are_numbered_or_none,
+    callers_that_come_at_once_get_numbers_of_their_own_messages,
 );
 
 fn device() -> DeviceKey {
@@ -91,4 +92,32 @@ async fn all_messages_are_numbered_or_none(world: World) {
         enqueue(&database, &maria.id, &["m"], 0).await;
     }
     assert_eq!(database.prune_queue(moment(1), 100).await.unwrap(), 20);
+}
+
+async fn callers_that_come_at_once_get_numbers_of_their_own_messages(world: World) {
+    let database = world.database().await;
+    let maria = user(&database, "maria").await;
+    let device = device();
+    let callers = (0..50).map(|number| {
+        let (database, maria, device) = (&database, &maria, &device);
+        async move {
+            // One of them is wrong, and fails by itself.
+            let user_id = if number == 20 { "nobody" } else { maria.id.as_str() };
+            let messages = [format!("{number}-a"), format!("{number}-b")];
+            let new = messages.each_ref().map(|message_id| NewQueued { user_id, device, message_id });
+            (messages.clone(), database.enqueue(&new, moment(5)).await)
+        }
+    });
+    let mut given = Vec::new();
+    for (number, (messages, ids)) in futures::future::join_all(callers).await.into_iter().enumerate() {
+        assert_eq!(ids.is_err(), number == 20, "{number}: {ids:?}");
+        let ids = ids.unwrap_or_default();
+        for (id, message_id) in ids.iter().zip(&messages) {
+            assert_eq!(&database.queued(*id).await.unwrap().unwrap().message_id, message_id);
+        }
+        given.extend(ids);
+    }
+    given.sort_unstable();
+    given.dedup();
+    assert_eq!(given.len(), 98);
 }

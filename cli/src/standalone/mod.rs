@@ -18,7 +18,6 @@ use enlace_api::seed::environment;
 use enlace_contract::program;
 use enlace_device_pod::endpoints::Endpoints;
 use enlace_device_pod::logging;
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -32,7 +31,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     let Standalone { dir, data_dir, listen: _, port: _, database_url, compatible, front } = options;
     log_to_stderr();
     let endpoints = Endpoints::from_environment()?;
-    let recorder = PrometheusBuilder::new().install_recorder().context("metrics could not start")?;
+    let recorder = program::metrics().context("metrics could not start")?;
     // What can fail for a reason outside comes first: nothing runs until everything is there.
     readable_folder(&dir)?;
     let stop = program::asked_to_stop().context("signals cannot be heard")?;

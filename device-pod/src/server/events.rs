@@ -25,19 +25,50 @@ use crate::store::Store;
 /// How many records are read at a time.
 const BATCH: u32 = 100;
 
-/// `?after=`, for clients that cannot set a header.
+/// `?after=`, for clients that cannot set a header, and `?kinds=state,message,messageState`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Start {
     after: Option<i64>,
+    kinds: Option<String>,
+}
+
+/// Which events a reader wants.
+#[derive(Clone, Copy)]
+struct Kinds {
+    state: bool,
+    message: bool,
+    message_state: bool,
+}
+
+impl Kinds {
+    /// All, or those of a list.
+    fn parse(list: Option<&str>) -> Result<Self, Problem> {
+        let Some(list) = list else { return Ok(Self { state: true, message: true, message_state: true }) };
+        let mut kinds = Self { state: false, message: false, message_state: false };
+        for kind in list.split(',') {
+            match kind {
+                "state" => kinds.state = true,
+                "message" => kinds.message = true,
+                "messageState" => kinds.message_state = true,
+                _ => {
+                    let detail =
+                        "kinds must be one or more of state, message, messageState, separated by commas";
+                    return Err(Problem::new(StatusCode::BAD_REQUEST, "InvalidQuery", detail));
+                }
+            }
+        }
+        Ok(kinds)
+    }
 }
 
 /// `GET /v1/events`: from the record after `Last-Event-ID` (or `?after=`) on; without it, from now on.
 pub(super) async fn stream(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    Query(Start { after }): Query<Start>,
+    Query(Start { after, kinds }): Query<Start>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let kinds = Kinds::parse(kinds.as_deref())?;
     let after = match headers.get("last-event-id") {
         Some(value) => Some(value.to_str().ok().and_then(|value| value.parse().ok()).ok_or_else(|| {
             Problem::new(
@@ -56,9 +87,10 @@ pub(super) async fn stream(
     let position = after.map_or(last, |after| after.min(last));
     newest.mark_changed();
     let reader = Reader {
-        state: Some(state),
-        newest: Some(newest),
-        changes: Some(shared.changes.subscribe()),
+        kinds,
+        state,
+        newest,
+        changes: kinds.message_state.then(|| shared.changes.subscribe()),
         store: shared.store.clone(),
         position,
         ready: VecDeque::new(),
@@ -71,8 +103,10 @@ pub(super) async fn stream(
 }
 
 struct Reader {
-    state: Option<watch::Receiver<DeviceState>>,
-    newest: Option<watch::Receiver<i64>>,
+    kinds: Kinds,
+    state: watch::Receiver<DeviceState>,
+    newest: watch::Receiver<i64>,
+    /// None when they are not wanted.
     changes: Option<broadcast::Receiver<Message>>,
     store: Store,
     position: i64,
@@ -86,21 +120,19 @@ impl Reader {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            let (state, newest, changes) =
-                (self.state.as_mut()?, self.newest.as_mut()?, self.changes.as_mut()?);
             tokio::select! {
                 biased;
-                changed = state.changed() => {
+                changed = self.state.changed(), if self.kinds.state => {
                     changed.ok()?;
-                    let state = state.borrow_and_update().clone();
+                    let state = self.state.borrow_and_update().clone();
                     return Some(DeviceEvent::State(state));
                 }
-                changed = newest.changed() => {
+                changed = self.newest.changed(), if self.kinds.message => {
                     changed.ok()?;
-                    newest.borrow_and_update();
+                    self.newest.borrow_and_update();
                     self.read_records().await?;
                 }
-                change = changes.recv() => match change {
+                change = next(&mut self.changes) => match change {
                     Ok(message) => return Some(DeviceEvent::MessageState(message)),
                     Err(RecvError::Lagged(missed)) => {
                         metrics::counter!("enlace_device_events_dropped_total").increment(missed);
@@ -117,10 +149,8 @@ impl Reader {
                 if let Some(last) = page.items.last() {
                     self.position = last.sequence;
                 }
-                if page.next.is_some()
-                    && let Some(newest) = &mut self.newest
-                {
-                    newest.mark_changed();
+                if page.next.is_some() {
+                    self.newest.mark_changed();
                 }
                 self.ready.extend(page.items.into_iter().map(DeviceEvent::Message));
                 Some(())
@@ -133,5 +163,13 @@ impl Reader {
                 None
             }
         }
+    }
+}
+
+/// The next change, when they are wanted.
+async fn next(changes: &mut Option<broadcast::Receiver<Message>>) -> Result<Message, RecvError> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
     }
 }

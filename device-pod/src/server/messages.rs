@@ -21,7 +21,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::{Json, Nothing, Query, Shared, store_failed};
 use crate::sending::recipient;
-use crate::store::outbox::Stored;
+use crate::store::storing::{MAX_WAITING, Stored};
 
 /// The most records of one page.
 const MAX_PAGE: u32 = 500;
@@ -137,8 +137,7 @@ fn accept<T>(shared: &Shared, stored: Stored<T>, messages: impl Fn(&T) -> &[Mess
         }
         Stored::Full => {
             metrics::counter!("enlace_device_requests_refused_total", "reason" => "OutboxFull").increment(1);
-            let detail =
-                format!("{} messages wait already; try again later", crate::store::outbox::MAX_WAITING);
+            let detail = format!("{MAX_WAITING} messages wait already; try again later");
             Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "OutboxFull", detail).retry_after(60))
         }
     }

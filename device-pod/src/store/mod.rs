@@ -5,10 +5,12 @@
 pub mod inbox;
 pub mod memory;
 pub mod outbox;
+pub mod storing;
 
 use std::path::Path;
 use std::time::Duration;
 
+use enlace_contract::together::Together;
 use jiff::Timestamp;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -24,6 +26,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 #[derive(Clone)]
 pub struct Store {
     pool: SqlitePool,
+    writer: Together<storing::Writer>,
 }
 
 /// The database failed.
@@ -41,6 +44,9 @@ pub enum StoreError {
     /// A stored value is not of the form this version knows.
     #[error("a stored value cannot be read: {0}")]
     Corrupt(String),
+    /// It was closed.
+    #[error("the database is closed")]
+    Closed,
 }
 
 impl Store {
@@ -62,7 +68,8 @@ impl Store {
             .await
             .map_err(StoreError::Open)?;
         MIGRATIONS.run(&pool).await.map_err(StoreError::Migrate)?;
-        Ok(Self { pool })
+        let writer = Together::new(storing::Writer::new(pool.clone()), storing::MAX_TOGETHER);
+        Ok(Self { pool, writer })
     }
 
     /// Whether the database answers.

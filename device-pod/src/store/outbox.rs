@@ -1,21 +1,15 @@
-//! Messages that go out.
+//! Messages that go out: whose turn it is, and what becomes of them. [`storing`](super::storing) is where they come from.
 //!
-//! A message is stored with the id it will have at WhatsApp, so that a retry after a crash is the same message to the receiver; and with
-//! the number as which it goes out, so that it never comes from another one that links later.
-//!
-//! A batch is stored in one transaction, so that its messages have consecutive places. When one of them fails, so do those after it.
+//! When a message of a batch fails, so do those after it.
 
 use std::time::Duration;
 
-use enlace_contract::messages::{
-    Base64, Content, Media, Message, MessageError, MessagePage, MessageState, SendMessage,
-};
+use enlace_contract::messages::{Base64, Content, Media, Message, MessageError, MessagePage, MessageState};
 use enlace_contract::number::CanonicalNumber;
 use enlace_contract::paging;
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow as _, Row as _};
 
 use super::{Store, StoreError, time};
@@ -26,37 +20,10 @@ macro_rules! columns {
         "sequence, id, recipient, kind, state, error_reason, error_message, created_at, sent_at, updated_at"
     };
 }
+pub(super) use columns;
 
-/// How many messages may wait to be sent.
-pub const MAX_WAITING: i64 = 10_000;
-/// How many bytes of files may wait to be sent.
-pub const MAX_WAITING_BYTES: i64 = 1 << 30;
 /// How long a finished message, and with it its idempotency key, is kept.
 pub const RETENTION: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
-
-/// What became of a message, or of a batch, that was to be stored.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Stored<T> {
-    /// It is on disk.
-    New(T),
-    /// The same was stored under this key before.
-    Repeated(T),
-    /// Something else was stored under this key before.
-    KeyReused,
-    /// Too many messages wait already.
-    Full,
-}
-
-impl<T> Stored<T> {
-    fn try_map<U>(self, map: impl FnOnce(T) -> Result<U, StoreError>) -> Result<Stored<U>, StoreError> {
-        Ok(match self {
-            Self::New(stored) => Stored::New(map(stored)?),
-            Self::Repeated(stored) => Stored::Repeated(map(stored)?),
-            Self::KeyReused => Stored::KeyReused,
-            Self::Full => Stored::Full,
-        })
-    }
-}
 
 /// A message whose turn has come, with its content.
 #[derive(Debug)]
@@ -73,122 +40,7 @@ pub struct Due {
     pub content: Content,
 }
 
-/// A message as it is stored.
-struct Entry {
-    id: String,
-    recipient: String,
-    kind: &'static str,
-    content: String,
-    media: Option<Vec<u8>>,
-    fingerprint: Vec<u8>,
-}
-
-impl Entry {
-    fn new((id, message): (String, SendMessage)) -> Result<Self, StoreError> {
-        let SendMessage { to: recipient, content } = message;
-        let kind = content.kind();
-        let (content, media) = split(content)?;
-        let fingerprint = fingerprint(&recipient, &content, media.as_deref());
-        Ok(Self { id, recipient, kind, content, media, fingerprint })
-    }
-}
-
 impl Store {
-    /// Stores a message under an id; with a key, at most once. It is the message of the account that is linked; when none is, of the last
-    /// one that was ([`Self::adopt_outbox`]).
-    ///
-    /// # Errors
-    /// When the database fails: then nothing is stored.
-    pub async fn enqueue(
-        &self,
-        message: SendMessage,
-        id: &str,
-        key: Option<&str>,
-        linked: Option<&CanonicalNumber>,
-        now: Timestamp,
-    ) -> Result<Stored<Message>, StoreError> {
-        let stored = self.enqueue_all(vec![(id.to_owned(), message)], None, key, linked, now).await?;
-        stored.try_map(|mut messages| {
-            messages.pop().ok_or_else(|| StoreError::Corrupt("nothing was stored".to_owned()))
-        })
-    }
-
-    /// Stores messages that belong together, each under its id, all or none: they go out one after the other with `gap` in between. The
-    /// key is that of all of them.
-    ///
-    /// # Errors
-    /// When the database fails: then nothing is stored.
-    pub async fn enqueue_batch(
-        &self,
-        messages: Vec<(String, SendMessage)>,
-        gap: Duration,
-        key: Option<&str>,
-        linked: Option<&CanonicalNumber>,
-        now: Timestamp,
-    ) -> Result<Stored<Vec<Message>>, StoreError> {
-        self.enqueue_all(messages, Some(gap), key, linked, now).await
-    }
-
-    async fn enqueue_all(
-        &self,
-        messages: Vec<(String, SendMessage)>,
-        gap: Option<Duration>,
-        key: Option<&str>,
-        linked: Option<&CanonicalNumber>,
-        now: Timestamp,
-    ) -> Result<Stored<Vec<Message>>, StoreError> {
-        let entries = messages.into_iter().map(Entry::new).collect::<Result<Vec<_>, _>>()?;
-        let gap = gap.map(|gap| i64::try_from(gap.as_millis()).unwrap_or(i64::MAX));
-        let fingerprint = match (gap, entries.as_slice()) {
-            (None, [entry]) => entry.fingerprint.clone(),
-            _ => fingerprint_of_all(&entries, gap),
-        };
-        let batch = gap.and_then(|_| entries.first()).map(|entry| entry.id.clone());
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        if let Some(key) = key
-            && let Some(found) = repeated(&mut transaction, key, &fingerprint).await?
-        {
-            return Ok(found);
-        }
-        let (waiting, bytes): (i64, i64) = sqlx::query_as(
-            "SELECT count(*), coalesce(sum(length(media)), 0) FROM outbox WHERE state IN ('queued', 'sending')",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
-        let more = i64::try_from(entries.len()).unwrap_or(i64::MAX);
-        if waiting.saturating_add(more) > MAX_WAITING || bytes >= MAX_WAITING_BYTES {
-            return Ok(Stored::Full);
-        }
-        let mut stored = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let first = stored.is_empty();
-            let row = sqlx::query(concat!(
-                "INSERT INTO outbox
-                 (id, idempotency_key, fingerprint, recipient, kind, content, media, state, created_at, updated_at, account, batch, gap)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?8,
-                         coalesce(?9, (SELECT json_extract(value, '$') FROM memory WHERE name = 'outbox-account')), ?10, ?11)
-                 RETURNING ",
-                columns!()
-            ))
-            .bind(entry.id)
-            .bind(key.filter(|_| first))
-            .bind(if first { fingerprint.clone() } else { entry.fingerprint })
-            .bind(entry.recipient)
-            .bind(entry.kind)
-            .bind(entry.content)
-            .bind(entry.media)
-            .bind(now.as_millisecond())
-            .bind(linked.map(CanonicalNumber::as_str))
-            .bind(batch.as_deref())
-            .bind(gap.filter(|_| !first))
-            .fetch_one(&mut *transaction)
-            .await?;
-            stored.push(message_of(&row)?);
-        }
-        transaction.commit().await?;
-        Ok(Stored::New(stored))
-    }
-
     /// An account may send from now on: what waits for no account is its own, what waits for another one fails. Those that failed.
     ///
     /// All of it is on disk or nothing: whoever comes after a crash does it again.
@@ -509,40 +361,6 @@ fn earlier_failed() -> MessageError {
     }
 }
 
-/// What was stored under a key before, when something was.
-async fn repeated(
-    connection: &mut SqliteConnection,
-    key: &str,
-    fingerprint: &[u8],
-) -> Result<Option<Stored<Vec<Message>>>, StoreError> {
-    let row = sqlx::query("SELECT fingerprint, sequence, batch FROM outbox WHERE idempotency_key = ?")
-        .bind(key)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    if row.try_get::<Vec<u8>, _>("fingerprint")? != fingerprint {
-        return Ok(Some(Stored::KeyReused));
-    }
-    let rows = sqlx::query(concat!(
-        "SELECT ",
-        columns!(),
-        " FROM outbox WHERE sequence = ? OR batch = ? ORDER BY sequence"
-    ))
-    .bind(row.try_get::<i64, _>("sequence")?)
-    .bind(row.try_get::<Option<String>, _>("batch")?)
-    .fetch_all(connection)
-    .await?;
-    let messages = rows.iter().map(message_of).collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(Stored::Repeated(messages)))
-}
-
-/// The content as JSON without its file, and the file.
-fn split(mut content: Content) -> Result<(String, Option<Vec<u8>>), StoreError> {
-    let media = media_of(&mut content).map(|media| std::mem::take(&mut media.data.0));
-    let text = serde_json::to_string(&content).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    Ok((text, media))
-}
-
 fn join(text: &str, media: Option<Vec<u8>>) -> Result<Content, StoreError> {
     let mut content: Content =
         serde_json::from_str(text).map_err(|error| StoreError::Corrupt(error.to_string()))?;
@@ -552,7 +370,7 @@ fn join(text: &str, media: Option<Vec<u8>>) -> Result<Content, StoreError> {
     Ok(content)
 }
 
-fn media_of(content: &mut Content) -> Option<&mut Media> {
+pub(super) fn media_of(content: &mut Content) -> Option<&mut Media> {
     match content {
         Content::Text { .. } => None,
         Content::Image { media, .. }
@@ -560,25 +378,6 @@ fn media_of(content: &mut Content) -> Option<&mut Media> {
         | Content::Audio { media, .. }
         | Content::Document { media, .. } => Some(media),
     }
-}
-
-fn fingerprint(to: &str, content: &str, media: Option<&[u8]>) -> Vec<u8> {
-    let mut hash = Sha256::new();
-    for part in [to.as_bytes(), content.as_bytes(), media.unwrap_or_default()] {
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().to_vec()
-}
-
-fn fingerprint_of_all(entries: &[Entry], gap: Option<i64>) -> Vec<u8> {
-    let mut hash = Sha256::new();
-    hash.update(b"batch");
-    hash.update(gap.unwrap_or_default().to_be_bytes());
-    for entry in entries {
-        hash.update(&entry.fingerprint);
-    }
-    hash.finalize().to_vec()
 }
 
 const fn state_word(state: MessageState) -> &'static str {
@@ -606,7 +405,7 @@ struct OutboxRow {
     updated_at: i64,
 }
 
-fn message_of(row: &SqliteRow) -> Result<Message, StoreError> {
+pub(super) fn message_of(row: &SqliteRow) -> Result<Message, StoreError> {
     let row = OutboxRow::from_row(row)?;
     let state = serde_json::from_value(serde_json::Value::String(row.state))
         .map_err(|error| StoreError::Corrupt(error.to_string()))?;

@@ -1,4 +1,7 @@
+use enlace_contract::messages::SendMessage;
+
 use super::*;
+use crate::store::storing::Stored;
 
 const FIRST: &str = "525550000001";
 const SECOND: &str = "525550000003";

@@ -54,6 +54,31 @@ async fn each_step_of_an_outgoing_message_is_an_event() {
 }
 
 #[tokio::test]
+async fn a_stream_of_states_has_nothing_else() {
+    let world = World::new().await;
+    let (device, linked) = world.linked(quick()).await;
+    let of = async |kinds: &str| {
+        let request = http::Request::get(format!("/v1/events?kinds={kinds}"));
+        device.client.forward(request.body(axum::body::Body::empty()).unwrap()).await.unwrap()
+    };
+    assert_eq!(of("nothing").await.status(), http::StatusCode::BAD_REQUEST);
+    let mut states = device.client.states().await.unwrap();
+    assert_eq!(states.next().await.unwrap().unwrap().phase, Phase::Connected);
+    let read = tokio::spawn(http_body_util::BodyExt::collect(of("state,messageState").await.into_body()));
+    let message = device.send_text(OTHER, "hola").await;
+    device.until_message(&message.id, MessageState::Delivered).await;
+    // What is next among the states is what comes after the message.
+    world.control().server().drop_connection(NUMBER, linked.device).await.unwrap();
+    let state = tokio::time::timeout(PATIENCE, states.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(state.phase, Phase::Reconnecting);
+    world.end(device).await;
+    let body = read.await.unwrap().unwrap().to_bytes();
+    let body = String::from_utf8_lossy(&body);
+    assert!(body.contains("event: messageState") && body.contains(&message.id), "{body}");
+    assert!(body.contains("event: state") && !body.contains("event: message\n"), "{body}");
+}
+
+#[tokio::test]
 async fn a_device_that_stops_ends_its_streams() {
     let world = World::new().await;
     let device = world.start(quick()).await;

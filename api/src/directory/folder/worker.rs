@@ -7,7 +7,6 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use enlace_contract::client::{ClientError, DeviceClient};
 use enlace_contract::config::DeviceConfig;
-use enlace_contract::events::DeviceEvent;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::state::DeviceState;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -221,33 +220,32 @@ impl Task {
 struct Follower {
     key: DeviceKey,
     client: DeviceClient,
-    events: Option<BoxStream<'static, Result<DeviceEvent, ClientError>>>,
+    states: Option<BoxStream<'static, Result<DeviceState, ClientError>>>,
     delays: ExponentialBackoff,
     not_before: Instant,
 }
 
 impl Follower {
     fn new(key: DeviceKey, client: DeviceClient) -> Self {
-        Self { key, client, events: None, delays: delays(), not_before: Instant::now() }
+        Self { key, client, states: None, delays: delays(), not_before: Instant::now() }
     }
 
     /// The next state; none when the device is not heard. Nothing is lost when the future is dropped.
     async fn next(&mut self) -> Option<DeviceState> {
         loop {
-            let Some(events) = &mut self.events else {
+            let Some(states) = &mut self.states else {
                 tokio::time::sleep_until(self.not_before).await;
-                match self.client.events(None).await {
-                    Ok(events) => self.events = Some(events),
+                match self.client.states().await {
+                    Ok(states) => self.states = Some(states),
                     Err(error) => return self.lost(Some(&error)),
                 }
                 continue;
             };
-            match events.next().await {
-                Some(Ok(DeviceEvent::State(state))) => {
+            match states.next().await {
+                Some(Ok(state)) => {
                     self.delays = delays();
                     return Some(state);
                 }
-                Some(Ok(DeviceEvent::Message(_) | DeviceEvent::MessageState(_))) => {}
                 Some(Err(error)) => return self.lost(Some(&error)),
                 None => return self.lost(None),
             }
@@ -255,7 +253,7 @@ impl Follower {
     }
 
     fn lost(&mut self, error: Option<&ClientError>) -> Option<DeviceState> {
-        self.events = None;
+        self.states = None;
         let delay = self.delays.next().unwrap_or(LONGEST_DELAY);
         self.not_before = Instant::now() + delay;
         let (device, delay_ms) = (&self.key, delay.as_millis());
