@@ -1,8 +1,9 @@
 //! What pods are allowed: the restricted Pod Security level, and what else an installation should hold to.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::fixture::{DEFAULTS, EVERYTHING, Objects};
 
@@ -126,7 +127,14 @@ fn with_a_database_server_there_are_several_processes_and_no_volume() {
     assert_eq!(objects.kind("PersistentVolumeClaim").count(), 0);
     let api: Deployment = objects.get("Deployment", "enlace-api");
     let spec = api.spec.unwrap();
-    assert_eq!((spec.replicas, spec.strategy), (Some(3), None));
+    assert_eq!(spec.replicas, Some(3));
+    // It must be said whole: what Kubernetes adds itself would be in the way of Recreate, if the API ever goes back to a volume.
+    let rolling = RollingUpdateDeployment {
+        max_surge: Some(IntOrString::Int(1)),
+        max_unavailable: Some(IntOrString::Int(0)),
+    };
+    let strategy = spec.strategy.unwrap();
+    assert_eq!((strategy.type_.as_deref(), strategy.rolling_update), (Some("RollingUpdate"), Some(rolling)));
     let pod = spec.template.spec.unwrap();
     assert!(pod.volumes.unwrap().iter().all(|volume| volume.persistent_volume_claim.is_none()));
     let environment = pod.containers[0].env.clone().unwrap();
