@@ -1,6 +1,7 @@
 //! Which servers there are.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The user of every server of a test.
@@ -99,16 +100,18 @@ impl Kind {
     }
 
     /// What runs the server.
-    pub(crate) fn serve(self, directory: &Path, port: u16, tls: bool) -> Option<Line> {
+    pub(crate) fn serve(self, directory: &Path, address: SocketAddr, tls: bool) -> Option<Line> {
         let program = self.program()?;
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
         let data = directory.join("data");
         let (certificate, key) = (directory.join("server.crt"), directory.join("server.key"));
         let mut serve = match self {
             Self::Postgres => line(
                 program,
-                &["-h", "127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60", "-p", &port.to_string()],
+                &["-h", &host, "-c", "fsync=off", "-c", "max_connections=60", "-p", &port],
                 &[
                     ("--unix_socket_directories=", directory),
+                    ("--hba_file=", &directory.join("who.conf")),
                     // Without a blank, as all the others.
                     ("-D", &data),
                 ],
@@ -117,7 +120,7 @@ impl Kind {
                 program,
                 &[
                     "--no-defaults",
-                    "--bind-address=127.0.0.1",
+                    &format!("--bind-address={host}"),
                     "--skip-name-resolve",
                     "--skip-log-bin",
                     "--innodb-flush-log-at-trx-commit=0",
@@ -146,17 +149,20 @@ impl Kind {
         Some(serve)
     }
 
-    /// Files that the two above read: name and contents.
-    pub(crate) fn files(self) -> (&'static str, String) {
+    /// Files that the two above read: name and contents. Whoever reaches the server's one address may show a password.
+    pub(crate) fn files(self) -> Vec<(&'static str, String)> {
         match self {
-            Self::Postgres => ("password", PASSWORD.to_owned()),
-            Self::MariaDb => (
+            Self::Postgres => vec![
+                ("password", PASSWORD.to_owned()),
+                ("who.conf", "host all all all scram-sha-256\n".to_owned()),
+            ],
+            Self::MariaDb => vec![(
                 "init.sql",
                 format!(
-                    "CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\n\
-                     GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'127.0.0.1';\n"
+                    "CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED BY '{PASSWORD}';\n\
+                     GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'%';\n"
                 ),
-            ),
+            )],
         }
     }
 
@@ -168,12 +174,12 @@ impl Kind {
         }
     }
 
-    pub(crate) fn url(self, port: u16, database: &str) -> String {
+    pub(crate) fn url(self, address: SocketAddr, database: &str) -> String {
         let scheme = match self {
             Self::Postgres => "postgres",
             Self::MariaDb => "mariadb",
         };
-        format!("{scheme}://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{port}/{database}")
+        format!("{scheme}://{USER}:{PASSWORD_IN_URL}@{address}/{database}")
     }
 }
 

@@ -4,8 +4,8 @@
 //! * [`Server`]: one that runs, which can be frozen, stopped and started again,
 //! * `process`: that no server outlives the test that started it.
 //!
-//! A server is a real one: Debian's `postgresql` or `mariadb-server`, in a temporary directory, on a free port of loopback. It keeps nothing
-//! safe from a power loss. Where the tests run as root, it runs as another user: both refuse root.
+//! A server is a real one: Debian's `postgresql` or `mariadb-server`, in a temporary directory, on a free port of loopback unless told
+//! where. It keeps nothing safe from a power loss. Where the tests run as root, it runs as another user: both refuse root.
 
 mod kind;
 mod process;

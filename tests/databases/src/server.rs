@@ -1,6 +1,6 @@
 //! A server that runs.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -28,7 +28,7 @@ const PORTS: usize = 5;
 #[derive(Debug)]
 pub struct Server {
     kind: Kind,
-    port: u16,
+    address: SocketAddr,
     tls: bool,
     account: Option<Account>,
     /// Before the directory, so that it is dropped before.
@@ -42,7 +42,15 @@ impl Server {
     /// # Errors
     /// When its programs are not installed ([`Kind::program`] says so before), or it does not start: the end of its log is in the text.
     pub async fn start(kind: Kind) -> anyhow::Result<Self> {
-        Self::start_with(kind, false).await
+        Self::start_at(kind, Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// The same on another address of this machine, and on no other: who reaches that one reaches the server.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub async fn start_at(kind: Kind, address: IpAddr) -> anyhow::Result<Self> {
+        Self::start_with(kind, address, false).await
     }
 
     /// The same with a certificate of its own for `127.0.0.1`, which [`Self::certificate`] names.
@@ -50,15 +58,16 @@ impl Server {
     /// # Errors
     /// As for [`Self::start`].
     pub async fn start_with_tls(kind: Kind) -> anyhow::Result<Self> {
-        Self::start_with(kind, true).await
+        Self::start_with(kind, Ipv4Addr::LOCALHOST.into(), true).await
     }
 
-    async fn start_with(kind: Kind, tls: bool) -> anyhow::Result<Self> {
+    async fn start_with(kind: Kind, address: IpAddr, tls: bool) -> anyhow::Result<Self> {
         sqlx::any::install_default_drivers();
         let directory = tempfile::Builder::new().prefix("enlace-database-").tempdir()?;
         let account = Account::choose(kind.account())?;
-        let (name, contents) = kind.files();
-        std::fs::write(directory.path().join(name), contents)?;
+        for (name, contents) in kind.files() {
+            std::fs::write(directory.path().join(name), contents)?;
+        }
         if tls {
             certificate(directory.path())?;
         }
@@ -66,9 +75,9 @@ impl Server {
         let missing = || format!("{} is not installed: install the package {}", kind.name(), kind.package());
         let install = kind.install(directory.path()).with_context(missing)?;
         run(account, &install)?;
-        let mut server = Self { kind, port: 0, tls, account, process: None, directory };
+        let mut server = Self { kind, address: (address, 0).into(), tls, account, process: None, directory };
         for _ in 1..PORTS {
-            server.port = free_port()?;
+            server.address.set_port(free_port(address)?);
             match server.start_again().await {
                 Err(error) if format!("{error:#}").to_lowercase().contains("address already in use") => {}
                 result => return result.map(|()| server),
@@ -79,12 +88,12 @@ impl Server {
 
     /// The address of one of its databases, with user and password.
     pub fn url(&self, database: &str) -> String {
-        self.kind.url(self.port, database)
+        self.kind.url(self.address, database)
     }
 
-    /// Where it listens on loopback.
+    /// Its port.
     pub const fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// Its process, while it runs.
@@ -153,7 +162,7 @@ impl Server {
     /// # Errors
     /// When it does not start: the end of its log is in the text.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        let serve = self.kind.serve(self.directory.path(), self.port, self.tls);
+        let serve = self.kind.serve(self.directory.path(), self.address, self.tls);
         let serve = serve.context("the server's program is gone")?;
         let mut process = Process::start(self.account, self.directory.path(), &serve)?;
         let deadline = Instant::now() + READY;
@@ -178,8 +187,8 @@ impl Server {
 }
 
 /// A port that is free now.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+fn free_port(address: IpAddr) -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((address, 0))?.local_addr()?.port())
 }
 
 /// The directory with what is in it, for the account alone.
