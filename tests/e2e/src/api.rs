@@ -1,14 +1,15 @@
-//! The REST API, through its Service: its address must be reachable from where the tests run, as it is on a node.
+//! The REST API, through its Service or at one of its pods: their addresses must be reachable from where the tests run, as they are on a node.
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::commands::json as get;
 use crate::installation::{RELEASE, SYSTEM};
 
-/// A caller with a token.
+/// A caller, with or without a token.
+#[derive(Clone)]
 pub struct Api {
     http: Client,
     base: String,
@@ -18,16 +19,34 @@ pub struct Api {
 impl Api {
     /// Logs in as the administrator that the operator made.
     pub async fn log_in() -> Self {
-        // Another test may have done it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let service = get(&["--namespace", SYSTEM, "get", "service", &format!("{RELEASE}-api")]);
-        let base = format!("http://{}", service["spec"]["clusterIP"].as_str().unwrap());
-        let http = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
-        let mut api = Self { http, base, token: String::new() };
+        let api = Self::at(service["spec"]["clusterIP"].as_str().unwrap());
         let credentials = json!({"username": admin("username"), "password": admin("password")});
         let logged_in = api.post("/v1/login", &credentials).await;
-        api.token = logged_in["token"].as_str().unwrap().to_owned();
-        api
+        api.with_token(logged_in["token"].as_str().unwrap())
+    }
+
+    /// A caller without a token, of whoever answers at this host, with or without a port.
+    pub fn at(host: &str) -> Self {
+        // Another test may have done it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        Self { http, base: format!("http://{host}"), token: String::new() }
+    }
+
+    /// The same with a token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
+    }
+
+    /// The token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The address, without a path.
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// The answer, which must be one of success.
@@ -49,6 +68,14 @@ impl Api {
 
     /// The answer, whatever it is.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        let response = self.send(method, path, body).await;
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The answer, with its headers.
+    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Response {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
         if !self.token.is_empty() {
             request = request.bearer_auth(&self.token);
@@ -56,10 +83,7 @@ impl Api {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
-        let status = response.status();
-        let text = response.text().await.unwrap();
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"))
     }
 }
 

@@ -51,6 +51,14 @@ pub fn helm(arguments: &[&str], values: Option<&Value>) -> String {
     must("helm", arguments, values.map(Value::to_string).as_deref())
 }
 
+/// [`helm`], which may be refused.
+///
+/// # Errors
+/// It ended with another code than 0.
+pub fn try_helm(arguments: &[&str], values: Option<&Value>) -> Result<String, Refused> {
+    run("helm", arguments, values.map(Value::to_string).as_deref())
+}
+
 fn must(program: &str, arguments: &[&str], input: Option<&str>) -> String {
     let done = run(program, arguments, input);
     done.unwrap_or_else(|Refused(words)| panic!("{program} {}: {words}", arguments.join(" ")))

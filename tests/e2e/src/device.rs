@@ -6,7 +6,8 @@ use enlace_crds::names;
 use serde_json::{Value, json};
 use whatsapp_simulator::Linked;
 
-use crate::commands::{json as get, kubectl, with_object};
+use crate::commands::{json as get, kubectl, try_kubectl, with_object};
+use crate::eventually;
 use crate::picture;
 use crate::scene::Scene;
 
@@ -27,6 +28,14 @@ impl<'a> Device<'a> {
         Self { scene, name: name.to_owned() }
     }
 
+    /// The same for a device of a user of the API.
+    pub fn apply_for(scene: &'a Scene, name: &str, owner: &str, spec: Value) -> Self {
+        let mut manifest = manifest(&scene.namespace, name, spec);
+        manifest["metadata"]["labels"] = json!({names::OWNER: owner});
+        with_object(&["apply"], &manifest);
+        Self { scene, name: name.to_owned() }
+    }
+
     /// One that is there already.
     pub fn existing(scene: &'a Scene, name: &str) -> Self {
         Self { scene, name: name.to_owned() }
@@ -35,10 +44,15 @@ impl<'a> Device<'a> {
     /// A device whose number has scanned its code: connected.
     pub async fn linked(scene: &'a Scene, name: &str, number: &str) -> (Self, Linked) {
         let device = Self::apply(scene, name, json!({"phoneNumber": number}));
-        let code = device.code();
-        let linked = scene.whatsapp.phone(number).scan(&code.code).await.unwrap();
-        device.wait("condition=Connected");
+        let linked = device.link(number).await;
         (device, linked)
+    }
+
+    /// Scans its code, and waits until it is connected.
+    pub async fn link(&self, number: &str) -> Linked {
+        let linked = self.scene.whatsapp.phone(number).scan(&self.code().code).await.unwrap();
+        self.wait("condition=Connected");
+        linked
     }
 
     /// Waits for a code and reads it as a camera does.
@@ -100,6 +114,32 @@ impl<'a> Device<'a> {
     /// Its pod, as an object.
     pub fn pod_object(&self) -> Value {
         self.object("pod", &self.pod())
+    }
+
+    /// The UID of its pod.
+    pub fn pod_uid(&self) -> String {
+        self.pod_object()["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for another pod than the one with this UID, and until that is ready.
+    pub async fn another_pod(&self, before: &str) -> Value {
+        eventually("another pod that is ready", async || {
+            let pod = try_kubectl(&self.arguments(&["get", "pod", &self.pod(), "--output", "json"])).ok()?;
+            let pod: Value = serde_json::from_str(&pod).unwrap();
+            let ready = pod["status"]["containerStatuses"][0]["ready"] == true;
+            (ready && pod["metadata"]["uid"] != before).then_some(pod)
+        })
+        .await
+    }
+
+    /// Waits until it has logged in as often as this in all, and is connected.
+    pub async fn logged_in(&self, linked: &Linked, times: usize) {
+        eventually(&format!("login {times} of {}", self.name), async || {
+            let logins = self.scene.logins(linked).await;
+            (logins.len() == times && logins.last()?.closed_at.is_none()).then_some(())
+        })
+        .await;
+        self.wait("condition=Connected");
     }
 
     /// Its namespace and name.

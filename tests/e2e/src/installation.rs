@@ -1,13 +1,12 @@
 //! The chart, installed once for all tests, and a simulated WhatsApp beside it.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use whatsapp_simulator::Control;
 
-use crate::commands::{helm, json as get, kubectl, try_kubectl, with_object};
+use crate::commands::{Refused, helm, json as get, kubectl, try_helm, try_kubectl, with_object};
 
 /// The release, which is also what its objects are called.
 pub const RELEASE: &str = "enlace";
@@ -34,8 +33,29 @@ pub fn whatsapp() -> Control {
 
 /// `helm install`, with values that the chart's schema has looked at.
 pub fn install() {
-    helm_install(INSTALLED.get().unwrap());
+    helm(&put("install"), Some(&values(INSTALLED.get().unwrap())));
     note(INSTALLED_AGAIN);
+}
+
+/// `helm upgrade` with other values: what is not among the changes is as it was at first.
+///
+/// # Errors
+/// helm's words: the chart refuses the values, or not everything is ready in time.
+pub fn upgrade(changes: &Value) -> Result<(), Refused> {
+    let mut values = values(INSTALLED.get().unwrap());
+    merge(&mut values, changes);
+    try_helm(&put("upgrade"), Some(&values)).map(drop)
+}
+
+fn merge(into: &mut Value, changes: &Value) {
+    match (into, changes) {
+        (Value::Object(into), Value::Object(changes)) => {
+            for (name, change) in changes {
+                merge(into.entry(name.as_str()).or_insert(Value::Null), change);
+            }
+        }
+        (into, changes) => into.clone_from(changes),
+    }
 }
 
 /// `helm uninstall`; helm waits for what the chart does then.
@@ -83,15 +103,14 @@ fn begin() -> String {
         make_namespace(namespace);
     }
     let simulator = start_simulator();
-    helm_install(&simulator);
+    helm(&put("install"), Some(&values(&simulator)));
     simulator
 }
 
-fn helm_install(simulator: &str) {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../charts/enlace");
-    let arguments = ["install", RELEASE, &chart.to_string_lossy(), "--namespace", SYSTEM];
-    let more = ["--values", "-", "--wait", "--timeout", "120s"];
-    helm(&[arguments.as_slice(), &more].concat(), Some(&values(simulator)));
+/// The arguments of helm to put the chart in place.
+fn put(verb: &str) -> [&str; 9] {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/enlace");
+    [verb, RELEASE, chart, "--namespace", SYSTEM, "--values=-", "--wait", "--timeout", "120s"]
 }
 
 fn clean() {

@@ -1,7 +1,10 @@
 //! A namespace for one test, and what is shown when it fails.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use whatsapp_simulator::{Control, overlaps, overlaps_by_number};
+use whatsapp_simulator::{Control, Linked, LoginOutcome, LoginRecord, overlaps, overlaps_by_number};
 
 use crate::commands::{Refused, kubectl, try_kubectl};
 use crate::installation::{self, SYSTEM};
@@ -15,7 +18,9 @@ pub struct Scene {
     pub namespace: String,
     /// The people who hold the phones, and the operator of WhatsApp's server.
     pub whatsapp: Control,
-    _turn: Turn,
+    /// Whether the installation has other values than at first.
+    changed: AtomicBool,
+    turn: Turn,
 }
 
 enum Turn {
@@ -47,7 +52,32 @@ impl Scene {
     }
 
     fn open(namespace: String, turn: Turn) -> Self {
-        Self { whatsapp: installation::whatsapp(), namespace, _turn: turn }
+        let whatsapp = installation::whatsapp();
+        Self { whatsapp, namespace, changed: AtomicBool::new(false), turn }
+    }
+
+    /// Gives the installation other values, until the scene ends. Only for one that is alone.
+    pub fn upgrade(&self, changes: &Value) {
+        assert!(matches!(self.turn, Turn::Alone { .. }), "others use the installation");
+        self.changed.store(true, Ordering::Relaxed);
+        installation::upgrade(changes).unwrap();
+    }
+
+    /// The logins of a number that were accepted, oldest first: all of the one device that was linked.
+    pub async fn logins(&self, linked: &Linked) -> Vec<LoginRecord> {
+        let mut logins = self.whatsapp.server().logins().await.unwrap();
+        logins.retain(|login| login.phone == linked.phone && login.outcome == LoginOutcome::Accepted);
+        assert!(logins.iter().all(|login| login.device == linked.device), "it was linked again: {logins:?}");
+        logins
+    }
+
+    /// Checks that a number's phone lists one device: the one that was linked.
+    pub async fn is_the_only_device(&self, linked: &Linked) {
+        let state = self.whatsapp.server().state().await.unwrap();
+        let account = state.accounts.iter().find(|account| account.phone == linked.phone).unwrap();
+        let devices: Vec<u16> =
+            account.devices.iter().filter(|device| !device.logged_out).map(|device| device.id).collect();
+        assert_eq!(devices, [linked.device]);
     }
 
     /// Ends the scene: no number ever had two clients, and everything in the namespace can be deleted.
@@ -59,6 +89,9 @@ impl Scene {
         kubectl(&["--namespace", namespace, "delete", "whatsappdevices", "--all", "--timeout=60s"]);
         if namespace != installation::SECRETS {
             kubectl(&["delete", "namespace", namespace, "--wait=false"]);
+        }
+        if self.changed.swap(false, Ordering::Relaxed) {
+            installation::upgrade(&json!({})).unwrap();
         }
     }
 }
@@ -91,6 +124,11 @@ impl Drop for Scene {
                 &[["--namespace", namespace, "logs", "--selector", &of(component)].as_slice(), &more]
                     .concat(),
             );
+        }
+        if self.changed.load(Ordering::Relaxed) {
+            // The other tests are not about these values.
+            let done = installation::upgrade(&json!({}));
+            println!("\n--- helm upgrade to the first values: {done:?}");
         }
     }
 }

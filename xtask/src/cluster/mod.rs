@@ -100,6 +100,8 @@ struct Cluster {
     kubeconfig: PathBuf,
     /// Where requests of service accounts are written down; none for a cluster of one's own.
     audit_log: Option<PathBuf>,
+    /// An address of this machine that pods reach and no other machine does; none for a cluster of one's own.
+    node_address: Option<&'static str>,
     /// A folder with `kubectl` and `helm`; none for a cluster of one's own, whose owner has them.
     programs: Option<PathBuf>,
 }
@@ -111,7 +113,7 @@ struct Cluster {
 fn up(workspace: &Workspace) -> anyhow::Result<Cluster> {
     if let Some(kubeconfig) = own_cluster() {
         println!("{OWN_CLUSTER} names the cluster of {}: nothing is started.", kubeconfig.display());
-        return Ok(Cluster { kubeconfig, audit_log: None, programs: None });
+        return Ok(Cluster { kubeconfig, audit_log: None, node_address: None, programs: None });
     }
     if let Some(obstacle) = host::obstacle() {
         bail!("no test cluster can run here: {obstacle}");
@@ -223,6 +225,7 @@ fn ours() -> Cluster {
     Cluster {
         kubeconfig: layout::kubeconfig(),
         audit_log: Some(layout::audit_log()),
+        node_address: Some(layout::NODE_ADDRESS),
         programs: Some(layout::path("bin")),
     }
 }

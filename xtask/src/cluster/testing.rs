@@ -6,12 +6,20 @@ use super::{Cluster, OWN_CLUSTER, Programs, down, host, layout, load, own_cluste
 use crate::build::Trust;
 use crate::images;
 use crate::run::{self, Outcome};
+use crate::test::databases;
 use crate::workspace::Workspace;
 
 /// The test programs, in order: the second looks at what the first asked of the API server.
 const PROGRAMS: [&str; 2] = ["installation", "permissions"];
 /// Tests wait most of the time.
 const AT_A_TIME: &str = "--test-threads=4";
+/// What a cluster of one's own cannot tell by itself: the variable, and the tests that need it.
+const TOLD: [(&str, &str); 2] = [
+    ("ENLACE_TEST_AUDIT_LOG", "tests of permissions: ENLACE_TEST_AUDIT_LOG names no audit log"),
+    (DATABASE_ADDRESS, "tests on a database server: ENLACE_TEST_DATABASE_ADDRESS names no address for it"),
+];
+/// The variable with the address of this machine at which pods reach a server of a test.
+const DATABASE_ADDRESS: &str = "ENLACE_TEST_DATABASE_ADDRESS";
 
 /// Says what [`test`] will install and build, when it will.
 ///
@@ -44,6 +52,10 @@ pub(crate) fn test(workspace: &Workspace, words: &[String]) -> anyhow::Result<Ou
     if own_cluster().is_none() {
         load(&images::light(workspace)?)?;
     }
+    let mut without = match databases::provide_postgres()? {
+        Outcome::PassedWithout(parts) => parts,
+        Outcome::Passed | Outcome::Skipped(_) => Vec::new(),
+    };
     let mut passed = 0;
     for program in PROGRAMS {
         // Permissions that a few tests do not need are no fault.
@@ -58,12 +70,11 @@ pub(crate) fn test(workspace: &Workspace, words: &[String]) -> anyhow::Result<Ou
         down::stop_all()?;
         println!("The test cluster is gone.");
     }
-    Ok(match cluster.audit_log {
-        None if std::env::var_os("ENLACE_TEST_AUDIT_LOG").is_none() => Outcome::PassedWithout(vec![
-            "tests of permissions: ENLACE_TEST_AUDIT_LOG names no audit log".to_owned(),
-        ]),
-        _ => Outcome::Passed,
-    })
+    if own_cluster().is_some() {
+        let untold = TOLD.into_iter().filter(|(variable, _)| std::env::var_os(variable).is_none());
+        without.extend(untold.map(|(_, tests)| tests.to_owned()));
+    }
+    Ok(if without.is_empty() { Outcome::Passed } else { Outcome::PassedWithout(without) })
 }
 
 fn run_program(
@@ -72,13 +83,16 @@ fn run_program(
     program: &str,
     words: &[String],
 ) -> anyhow::Result<usize> {
-    let Cluster { kubeconfig, audit_log, programs } = cluster;
+    let Cluster { kubeconfig, audit_log, node_address, programs } = cluster;
     let mut command = workspace.cargo("test", Trust::Simulator);
     // Of the whole workspace, so that nothing is built again with other features.
     command.args(["--workspace", "--test", program, "--", "--ignored", AT_A_TIME]).args(words);
     command.env(OWN_CLUSTER, kubeconfig);
     if let Some(audit_log) = audit_log {
         command.env("ENLACE_TEST_AUDIT_LOG", audit_log);
+    }
+    if let Some(node_address) = node_address {
+        command.env(DATABASE_ADDRESS, node_address);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = programs.iter().cloned().chain(std::env::split_paths(&path));

@@ -22,12 +22,14 @@ enum Found {
     Php(&'static str),
 }
 
+const POSTGRES: Package = Package {
+    name: "postgresql",
+    what: "PostgreSQL",
+    found: Found::Program { name: "postgres", versions: Some("/usr/lib/postgresql") },
+};
+
 const PACKAGES: [Package; 4] = [
-    Package {
-        name: "postgresql",
-        what: "PostgreSQL",
-        found: Found::Program { name: "postgres", versions: Some("/usr/lib/postgresql") },
-    },
+    POSTGRES,
     Package {
         name: "mariadb-server",
         what: "MariaDB",
@@ -43,7 +45,7 @@ const PACKAGES: [Package; 4] = [
 
 /// Says what [`provide`] will install, when it will.
 pub(super) fn announce(fast: bool) {
-    let missing = missing();
+    let missing = missing(&PACKAGES);
     if !fast && !missing.is_empty() {
         println!("Will install through apt-get, if it may: {}.", names(&missing));
     }
@@ -54,16 +56,29 @@ pub(super) fn announce(fast: bool) {
 /// # Errors
 /// None: a machine without the servers runs all other tests.
 pub(super) fn provide() -> anyhow::Result<Outcome> {
-    let wanted = missing();
+    provide_some(&PACKAGES)
+}
+
+/// The same for PostgreSQL alone, which is what the tests on a cluster use.
+///
+/// # Errors
+/// As for [`provide`].
+pub(crate) fn provide_postgres() -> anyhow::Result<Outcome> {
+    provide_some(&[POSTGRES])
+}
+
+fn provide_some(packages: &[Package]) -> anyhow::Result<Outcome> {
+    let wanted = missing(packages);
     if wanted.is_empty() {
-        println!("Nothing to install: {} are there.", PACKAGES.map(|package| package.what).join(", "));
+        let there: Vec<&str> = packages.iter().map(|package| package.what).collect();
+        println!("Nothing to install: there is {}.", there.join(", "));
         return Ok(Outcome::Passed);
     }
     let why = match install(&wanted) {
         Ok(()) => "the package is not found where it was looked for".to_owned(),
         Err(error) => format!("{error:#}"),
     };
-    let left = missing();
+    let left = missing(packages);
     if left.is_empty() {
         return Ok(Outcome::Passed);
     }
@@ -91,8 +106,8 @@ fn install(packages: &[&Package]) -> anyhow::Result<()> {
     )
 }
 
-fn missing() -> Vec<&'static Package> {
-    PACKAGES.iter().filter(|package| !package.is_installed()).collect()
+fn missing(packages: &[Package]) -> Vec<&Package> {
+    packages.iter().filter(|package| !package.is_installed()).collect()
 }
 
 fn names(packages: &[&Package]) -> String {

@@ -7,7 +7,7 @@
 //! * [`suite`]: the tests, and which of them did not run.
 
 mod chart;
-mod databases;
+pub(crate) mod databases;
 mod licences;
 mod programs;
 mod suite;

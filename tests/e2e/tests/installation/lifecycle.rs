@@ -3,11 +3,9 @@
 use enlace_crds::names;
 use enlace_e2e::commands::{kubectl, try_kubectl};
 use enlace_e2e::device::Device;
-use enlace_e2e::eventually;
 use enlace_e2e::installation::SYSTEM;
 use enlace_e2e::scene::Scene;
 use serde_json::json;
-use whatsapp_simulator::Linked;
 
 /// The lease that says whose number it is.
 fn claim(number: &str) -> String {
@@ -15,37 +13,16 @@ fn claim(number: &str) -> String {
     format!("lease/{}", names::claim_lease(&number.canonical()))
 }
 
-/// The one linked device of a number.
-async fn is_the_only_device(scene: &Scene, linked: &Linked) {
-    let state = scene.whatsapp.server().state().await.unwrap();
-    let account = state.accounts.iter().find(|account| account.phone == linked.phone).unwrap();
-    let devices: Vec<u16> =
-        account.devices.iter().filter(|device| !device.logged_out).map(|device| device.id).collect();
-    assert_eq!(devices, [linked.device]);
-}
-
 #[tokio::test]
 #[ignore = "runs in the step of the cluster tests"]
 async fn a_deleted_pod_is_connected_again_without_a_scan() {
     let scene = Scene::new("pod-deleted").await;
     let (device, linked) = Device::linked(&scene, "billing", "525550000005").await;
-    let before = device.pod_object()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let (before, logins) = (device.pod_uid(), scene.logins(&linked).await.len());
     kubectl(&device.arguments(&["delete", "pod", &device.pod()]));
-    eventually("another pod that is ready", async || {
-        let pod = try_kubectl(&device.arguments(&["get", "pod", &device.pod(), "--output", "json"])).ok()?;
-        let pod: serde_json::Value = serde_json::from_str(&pod).unwrap();
-        let ready = pod["status"]["containerStatuses"][0]["ready"] == true;
-        (ready && pod["metadata"]["uid"] != before.as_str()).then_some(())
-    })
-    .await;
-    eventually("a second login", async || {
-        let logins = scene.whatsapp.server().logins().await.unwrap();
-        let mine = logins.iter().filter(|login| login.phone == linked.phone && login.closed_at.is_none());
-        (mine.count() == 1).then_some(())
-    })
-    .await;
-    device.wait("condition=Connected");
-    is_the_only_device(&scene, &linked).await;
+    device.another_pod(&before).await;
+    device.logged_in(&linked, logins + 1).await;
+    scene.is_the_only_device(&linked).await;
     scene.end().await;
 }
 
@@ -57,10 +34,10 @@ async fn a_suspended_device_has_no_pod_and_keeps_its_session() {
     device.patch(&json!({"spec": {"suspend": true}}));
     device.wait_for_phase("Suspended");
     device.wait_of(&format!("pod/{}", device.pod()), "delete");
-    is_the_only_device(&scene, &linked).await;
+    scene.is_the_only_device(&linked).await;
     device.patch(&json!({"spec": {"suspend": false}}));
     device.wait("condition=Connected");
-    is_the_only_device(&scene, &linked).await;
+    scene.is_the_only_device(&linked).await;
     scene.end().await;
 }
 

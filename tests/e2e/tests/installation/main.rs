@@ -6,9 +6,15 @@
 
 mod declared_by_the_api;
 mod edits;
+mod keeping;
 mod lifecycle;
 mod linking;
+#[path = "../../../compat/src/live.rs"]
+#[expect(dead_code, reason = "recorded pairs need more of it")]
+mod live;
 mod messages;
 mod operator;
+mod replicas;
 mod rules;
 mod uninstalling;
+mod upgrading;
