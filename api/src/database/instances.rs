@@ -6,6 +6,7 @@ use std::str::FromStr;
 use enlace_contract::name::DeviceKey;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
+use tokio::time::Instant;
 
 use super::statement::Columns as _;
 use super::{Database, DatabaseError, Unique, WriteError, time};
@@ -115,8 +116,17 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, DatabaseError> {
+        let reading = match self.known.as_ref().map(|known| known.instances.get(id, Instant::now())) {
+            Some(Ok(instance)) => return Ok(Some(instance)),
+            Some(Err(reading)) => Some(reading),
+            None => None,
+        };
         let find = self.statement("SELECT * FROM enlace_instances WHERE instance_id = ?").text(id.as_str());
-        self.run(find).await?.row().map(instance).transpose()
+        let found = self.run(find).await?.row().map(instance).transpose()?;
+        if let (Some(known), Some(reading), Some(found)) = (&self.known, reading, &found) {
+            known.instances.keep(reading, id.clone(), found.clone());
+        }
+        Ok(found)
     }
 
     /// The instance of a device.

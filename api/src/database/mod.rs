@@ -2,6 +2,7 @@
 //!
 //! * [`url`]: SQLite, PostgreSQL or MariaDB/MySQL, by `DATABASE_URL`,
 //! * `migrate`: tables, brought up to date,
+//! * `known`: what was read a moment ago,
 //! * `statement`: SQL that is written once, within a time limit,
 //! * [`error`]: what goes wrong,
 //! * [`users`], [`accounts`], [`tokens`], [`instances`], [`queue`]: a table each, but for accounts, which are users as the Spanish-language
@@ -13,6 +14,7 @@
 pub mod accounts;
 pub mod error;
 pub mod instances;
+mod known;
 mod migrate;
 pub mod queue;
 mod statement;
@@ -30,6 +32,7 @@ use jiff::Timestamp;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyPool, AssertSqlSafe, Executor as _};
 
+use self::known::Known;
 use self::queue::Numbering;
 use self::url::Dialect;
 use enlace_contract::together::Together;
@@ -63,6 +66,8 @@ pub struct Database {
     pool: AnyPool,
     dialect: Dialect,
     prepared: Arc<AtomicBool>,
+    /// None when others may write it as well.
+    known: Option<Arc<Known>>,
     /// None for what numbers messages itself.
     numbering: Option<Together<Numbering>>,
 }
@@ -85,7 +90,9 @@ impl Database {
                 Box::pin(async move { connection.execute(sqlx::raw_sql(set_up)).await.map(drop) })
             })
             .connect_lazy_with(url.options.clone());
-        let database = Self { url: Arc::new(url), pool, dialect, prepared: Arc::default(), numbering: None };
+        let known = (dialect == Dialect::Sqlite).then(Arc::default);
+        let (url, prepared) = (Arc::new(url), Arc::default());
+        let database = Self { url, pool, dialect, prepared, known, numbering: None };
         let numbering = Together::new(Numbering::new(database.clone()), queue::MAX_TOGETHER);
         Self { numbering: Some(numbering), ..database }
     }

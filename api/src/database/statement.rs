@@ -4,6 +4,7 @@
 //! a request, nor a connection that a later request needs: a connection that was left in the middle of something is dropped, and its
 //! transaction with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
@@ -14,6 +15,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _, SqlSafeStr as _, SqlStr};
 use tokio::time::Instant;
 
+use super::known::{self, Known};
 use super::url::Dialect;
 use super::{Database, DatabaseError, time};
 
@@ -46,7 +48,13 @@ pub(super) struct Outcome {
 /// Several statements that are done together or not at all. Dropped, none is.
 pub(super) struct Transaction {
     lease: Lease,
+    /// After the lease: what was done is to be seen when it is read anew.
+    forget: Option<Forget>,
+    database: Database,
 }
+
+/// Has what is known forgotten when it is dropped: also when its statement was given up.
+struct Forget(Arc<Known>);
 
 /// A connection for one operation.
 struct Lease {
@@ -133,6 +141,7 @@ impl Database {
         limit: Duration,
         statement: Statement,
     ) -> Result<Outcome, DatabaseError> {
+        let _forget = self.forgetting(&statement);
         let mut lease = self.lease(limit).await?;
         let mut attempts = 1;
         let result = loop {
@@ -154,7 +163,12 @@ impl Database {
                 Dialect::Postgres | Dialect::MySql => "BEGIN",
             }))
             .await?;
-        Ok(Transaction { lease })
+        Ok(Transaction { lease, forget: None, database: self.clone() })
+    }
+
+    /// What is known is forgotten when this is dropped, if a statement could change it.
+    fn forgetting(&self, statement: &Statement) -> Option<Forget> {
+        self.known.clone().filter(|_| known::changes(statement.sql.as_str())).map(Forget)
     }
 
     async fn lease(&self, limit: Duration) -> Result<Lease, DatabaseError> {
@@ -169,8 +183,15 @@ impl Database {
     }
 }
 
+impl Drop for Forget {
+    fn drop(&mut self) {
+        self.0.forget();
+    }
+}
+
 impl Transaction {
     pub(super) async fn run(&mut self, statement: Statement) -> Result<Outcome, DatabaseError> {
+        self.forget = self.forget.take().or_else(|| self.database.forgetting(&statement));
         self.lease.run(statement.query()).await
     }
 

@@ -6,8 +6,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::known::LAST_USED;
 use super::statement::Columns as _;
 use super::{Database, DatabaseError, User, time};
 use crate::auth::Action;
@@ -123,6 +125,12 @@ impl Database {
         hash: &str,
         now: Timestamp,
     ) -> Result<Option<(TokenRecord, User)>, DatabaseError> {
+        let reading = match self.known.as_ref().map(|known| known.tokens.get(hash, Instant::now())) {
+            Some(Ok((token, _))) if token.expires_at.is_some_and(|end| end <= now) => return Ok(None),
+            Some(Ok(found)) => return Ok(Some(self.used(found, hash, now).await)),
+            Some(Err(reading)) => Some(reading),
+            None => None,
+        };
         let find = self
             .statement(
                 "SELECT t.id, t.user_id, t.name, t.devices, t.actions, t.created_at, t.expires_at, t.last_used_at, \
@@ -141,17 +149,30 @@ impl Database {
             administrator: row.number("administrator")? != 0,
             created_at: row.time("user_created_at")?,
         };
+        if let (Some(known), Some(reading)) = (&self.known, reading) {
+            known.tokens.keep(reading, hash.to_owned(), (token.clone(), user.clone()));
+        }
+        Ok(Some(self.used((token, user), hash, now).await))
+    }
+
+    /// Notes that a token was used.
+    async fn used(
+        &self,
+        (token, user): (TokenRecord, User),
+        hash: &str,
+        now: Timestamp,
+    ) -> (TokenRecord, User) {
         if token.last_used_at.is_none_or(|last| now.duration_since(last) >= LAST_USED_STEP) {
-            let used = self
-                .statement("UPDATE enlace_tokens SET last_used_at = ? WHERE id = ?")
-                .time(now)
-                .text(token.id.as_str());
+            let used = self.statement(LAST_USED).time(now).text(token.id.as_str());
             // A full disk must not close the API.
             if let Err(error) = self.run(used).await {
                 tracing::warn!(token = token.id, %error, "that token {} was used could not be noted", token.id);
             }
+            if let Some(known) = &self.known {
+                known.tokens.change(hash, |(token, _)| token.last_used_at = Some(now));
+            }
         }
-        Ok(Some((token, user)))
+        (token, user)
     }
 
     /// Whether a token still opens something.
