@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -20,6 +21,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// The migrations themselves, and those of another process that is at it already.
 const MIGRATE: Duration = Duration::from_secs(120);
 const MIGRATE_S: i64 = 110;
+
+/// Between two attempts to open a file that others open, too.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 const TABLE: &str = "enlace_migrations";
 
@@ -44,23 +49,14 @@ pub(super) async fn migrate(url: &DatabaseUrl) -> Result<(), DatabaseError> {
     let migrated = match &url.location {
         Location::Sqlite(file) => {
             create_private(file).map_err(|error| open(sqlx::Error::Io(error)))?;
-            let options = SqliteConnectOptions::new()
-                .filename(file)
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(BUSY_TIMEOUT);
-            let mut connection = options.connect().await.map_err(open)?;
-            // SQLite has no other lock: who begins first, migrates first.
-            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(open)?;
-            let result = match run(&SQLITE, &mut *transaction).await {
-                Ok(()) => transaction.commit().await.map_err(MigrateError::Execute),
-                Err(error) => {
-                    transaction.rollback().await.map_err(open)?;
-                    Err(error)
-                }
-            };
-            connection.close().await.map_err(open)?;
-            result
+            // Who turns the write-ahead log on or off beside others is refused at once: SQLite waits for nobody there.
+            let pauses = ExponentialBuilder::default()
+                .with_min_delay(FIRST_PAUSE)
+                .with_max_delay(LONGEST_PAUSE)
+                .with_jitter()
+                .without_max_times()
+                .with_total_delay(Some(BUSY_TIMEOUT));
+            (|| migrate_file(file)).retry(pauses).when(is_busy).await.map_err(open)?
         }
         Location::Postgres(options) => {
             let mut connection = timeout(CONNECT, options.connect()).await.map_err(late)?.map_err(open)?;
@@ -82,6 +78,32 @@ pub(super) async fn migrate(url: &DatabaseUrl) -> Result<(), DatabaseError> {
         }
     };
     migrated.map_err(|source| DatabaseError::Migrate { place: url.to_string(), source })
+}
+
+async fn migrate_file(file: &Path) -> Result<Result<(), MigrateError>, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT);
+    let mut connection = options.connect().await?;
+    // SQLite has no other lock: who begins first, migrates first.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let result = match run(&SQLITE, &mut *transaction).await {
+        Ok(()) => transaction.commit().await.map_err(MigrateError::Execute),
+        Err(error) => {
+            transaction.rollback().await?;
+            Err(error)
+        }
+    };
+    connection.close().await?;
+    Ok(result)
+}
+
+/// SQLite's `SQLITE_BUSY`, with whatever it says beyond that.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 /// [`Migrator::run`] under the name that sqlx has for callers whose future must be [`Send`]: with the other one, the compiler finds its trait
