@@ -13,7 +13,7 @@ use enlace_api::auth::mounted::administrator_of_folder;
 use enlace_api::database::Database;
 use enlace_api::directory::KubernetesDirectory;
 use enlace_api::directory::kubernetes::DEVICE_PORT;
-use enlace_api::http::{App, Settings, metrics_router};
+use enlace_api::http::{App, Settings};
 use enlace_api::seed::environment;
 use enlace_contract::program;
 use enlace_contract::token::TokenSigner;
@@ -143,7 +143,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         "the API listens on {}",
         listener.local_addr()?
     );
-    let metrics = tokio::spawn(axum::serve(metrics_listener, metrics_router(recorder)).into_future());
+    let metrics =
+        tokio::spawn(axum::serve(metrics_listener, program::metrics_router(recorder)).into_future());
     let settings = Settings { compatible, front, ..Settings::default() };
     let app = App::new(std::sync::Arc::new(directory), database.clone(), settings);
     let serving = enlace_api::server::serve(listener, app, stop);

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::get;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::level_filters::LevelFilter;
 
@@ -41,6 +43,11 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
         }
     });
     Ok(recorder)
+}
+
+/// `GET /metrics` in the text format of Prometheus. It has no personal data.
+pub fn metrics_router(recorder: PrometheusHandle) -> Router {
+    Router::new().route("/metrics", get(move || std::future::ready(recorder.render())))
 }
 
 /// Resolves when the process is asked to end, by SIGTERM or SIGINT; both are heard from the call on.

@@ -10,7 +10,7 @@ use clap::Parser;
 use enlace_contract::config::DeviceConfig;
 use enlace_contract::program;
 use enlace_device_pod::endpoints::Endpoints;
-use enlace_device_pod::{Device, TRUST, logging, server};
+use enlace_device_pod::{Device, TRUST, logging};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -90,7 +90,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, device.guarded_router(), stop.clone()));
-    tokio::spawn(serve(metrics_listener, server::metrics_router(recorder), stop.clone()));
+    tokio::spawn(serve(metrics_listener, program::metrics_router(recorder), stop.clone()));
     let asked_to_stop = program::asked_to_stop().context("signals cannot be heard")?;
     tokio::select! {
         () = follow(&file, config, &device) => {}

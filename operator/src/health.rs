@@ -1,4 +1,4 @@
-//! Liveness, readiness and metrics.
+//! Liveness and readiness.
 //!
 //! Liveness is that the runtime answers: what is missing outside (an API server, a definition) is not mended by a restart. Readiness lists
 //! what is missing.
@@ -9,18 +9,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use http::StatusCode;
-use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::caches::Caches;
 
 /// `/livez` and `/readyz`.
 pub fn router(caches: Arc<Caches>) -> Router {
     Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(caches)
-}
-
-/// `/metrics`, on a port of its own.
-pub fn metrics_router(recorder: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(move || std::future::ready(recorder.render())))
 }
 
 async fn ready(State(caches): State<Arc<Caches>>) -> (StatusCode, String) {

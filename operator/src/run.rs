@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use enlace_contract::program;
 use enlace_contract::state::Phase;
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -86,7 +87,7 @@ pub async fn run(
     let (caches, filled) = Caches::new(&client, &options.namespace, &triggers);
     let filling = tokio::spawn(filled);
     tokio::spawn(serve(bind(ports.health).await?, health::router(Arc::clone(&caches))));
-    tokio::spawn(serve(bind(ports.metrics).await?, health::metrics_router(recorder)));
+    tokio::spawn(serve(bind(ports.metrics).await?, program::metrics_router(recorder)));
     metrics::gauge!("enlace_operator_leader").set(0.0);
 
     let leases = Api::namespaced(client.clone(), &options.namespace);

@@ -1,10 +1,7 @@
-//! Probes and metrics.
+//! Probes.
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use http::StatusCode;
-use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::App;
 use super::failure::Failure;
@@ -23,9 +20,4 @@ pub(super) async fn ready(State(app): State<App>) -> Result<&'static str, Failur
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "NotReady", "the devices are not known"));
     }
     Ok("ok\n")
-}
-
-/// `GET /metrics` in the text format of Prometheus, for a listener of its own or beside the API on loopback. It has no personal data.
-pub fn metrics_router(recorder: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(move || std::future::ready(recorder.render())))
 }

@@ -4,7 +4,7 @@
 //! * `session`: login and who one is, `users`, `tokens`,
 //! * `devices`: the devices themselves, `new_device`: what may be said of a new one, `forward`: what is passed on to one, `events`: streams,
 //! * [`seed`](crate::seed): the compatible API under `/api`, with answers and errors of its own,
-//! * `health`: probes and metrics, [`openapi`]: the description of all this,
+//! * `health`: probes, [`openapi`]: the description of all this,
 //! * `front`: replicas, proxies and origins in front of the API,
 //! * `authenticate`: from a request to a [`Principal`](crate::auth::Principal), `limits`: how often, `shares`: how much at a time, `observe`: request ids, log lines,
 //!   measurements and the headers of every answer, `failure`: errors, `extract`: what a handler takes, `parameters`: which query parameters
@@ -41,6 +41,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use enlace_contract::problem::Problem;
+use enlace_contract::program;
 use http::{StatusCode, Uri, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Semaphore, watch};
@@ -54,7 +55,6 @@ use crate::directory::DeviceDirectory;
 use crate::seed;
 
 pub use front::Front;
-pub use health::metrics_router;
 pub use limits::{Quotas, Rate};
 pub(crate) use {
     extract::Address, failure::Reason, failure::log_panic, front::peer, limits::Limits, limits::TooMany,
@@ -73,7 +73,7 @@ pub struct Settings {
     pub quotas: Quotas,
     /// For how long a login is good.
     pub login_lifetime: Duration,
-    /// Where `/metrics` comes from; without it the route is not there (another listener may serve [`metrics_router`]).
+    /// Where `/metrics` comes from; without it the route is not there (another listener may serve [`metrics_router`](program::metrics_router)).
     pub metrics: Option<PrometheusHandle>,
     /// The compatible API.
     pub compatible: seed::Settings,
@@ -150,7 +150,7 @@ impl App {
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .with_state(self.clone());
         if let Some(recorder) = self.settings.metrics.clone() {
-            router = router.merge(metrics_router(recorder));
+            router = router.merge(program::metrics_router(recorder));
         }
         router = router.layer(CatchPanicLayer::custom(failure::panicked));
         if let Some(cors) = self.settings.front.cors() {

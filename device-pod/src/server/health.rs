@@ -1,15 +1,12 @@
-//! Liveness, readiness and metrics.
+//! Liveness and readiness.
 //!
 //! Being connected to WhatsApp is neither: a device must not be killed because WhatsApp is down.
 
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::get;
 use enlace_contract::problem::Problem;
 use http::StatusCode;
-use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{Shared, store_failed};
 
@@ -28,9 +25,4 @@ pub(super) async fn live(State(shared): State<Shared>) -> Result<&'static str, P
 pub(super) async fn ready(State(shared): State<Shared>) -> Result<&'static str, Problem> {
     shared.store.ping().await.map_err(store_failed)?;
     Ok("ok\n")
-}
-
-/// `GET /metrics`, for a port of its own.
-pub fn metrics_router(recorder: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(move || std::future::ready(recorder.render())))
 }

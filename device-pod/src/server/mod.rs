@@ -4,7 +4,7 @@
 //! * `qr`: the QR code in four forms,
 //! * `messages`: what goes out, `inbox`: what came in,
 //! * `events`: the event stream,
-//! * `health`: liveness, readiness, metrics,
+//! * `health`: liveness and readiness,
 //! * `access`: device tokens.
 //!
 //! [`router`] has no access control: whoever holds it is in this process. [`guarded`] is what a port serves.
@@ -34,8 +34,6 @@ use crate::store::{Store, StoreError};
 use enlace_contract::config::DeviceConfig;
 use enlace_contract::messages::Message;
 use enlace_contract::state::DeviceState;
-
-pub use health::metrics_router;
 
 /// The largest body of a request that is not a message, in bytes.
 const MAX_BODY: usize = 64 * 1024;
