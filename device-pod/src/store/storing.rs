@@ -131,7 +131,7 @@ struct Group {
 }
 
 /// What waits to be sent.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Waiting {
     messages: i64,
     bytes: i64,
@@ -248,9 +248,11 @@ impl Writer {
     async fn store(&mut self, group: Vec<Request>) -> Vec<<Self as Work>::Answer> {
         let mut answers = Vec::with_capacity(group.len());
         let mut new = Vec::with_capacity(group.len());
+        let mut accepted = Waiting::default();
         for request in group {
-            answers.push(match self.known(&request).await {
+            answers.push(match self.known(&request, accepted).await {
                 Ok(None) => {
+                    accepted.add(request.size());
                     new.push(request);
                     None
                 }
@@ -283,8 +285,12 @@ impl Writer {
         }
     }
 
-    /// The answer to what needs not be stored: it was before, or there is no room.
-    async fn known(&mut self, request: &Request) -> Result<Option<Stored<Vec<Message>>>, StoreError> {
+    /// The answer to what needs not be stored: it was before, or there is no room beside what was accepted and is still to be stored.
+    async fn known(
+        &mut self,
+        request: &Request,
+        accepted: Waiting,
+    ) -> Result<Option<Stored<Vec<Message>>>, StoreError> {
         if let Some(key) = &request.key
             && let Some(found) = self.repeated(key, &request.fingerprint).await?
         {
@@ -293,7 +299,11 @@ impl Writer {
         let more = request.size();
         let waiting = match self.waiting.filter(|waiting| waiting.has_room(more)) {
             Some(waiting) => waiting,
-            None => self.count().await?,
+            None => {
+                let mut waiting = self.count().await?;
+                waiting.add(accepted);
+                waiting
+            }
         };
         let room = waiting.has_room(more);
         let waiting = self.waiting.insert(waiting);
@@ -514,11 +524,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory).await;
         let now = Timestamp::now();
-        let answers = join_all((0..MAX_WAITING).map(|number| {
+        // The last group has more than there is room for.
+        let answers = join_all((0..MAX_WAITING + 20).map(|number| {
             let store = &store;
             async move { store.enqueue(text("x"), &format!("M{number}"), None, None, now).await.unwrap() }
         }));
-        assert!(answers.await.iter().all(|answer| matches!(answer, Stored::New(_))));
+        for (number, answer) in (0..).zip(answers.await) {
+            assert_eq!(matches!(answer, Stored::New(_)), number < MAX_WAITING, "{number}: {answer:?}");
+        }
         let full = |id| store.enqueue(text("x"), id, None, None, now);
         assert_eq!(full("A").await.unwrap(), Stored::Full);
         store.advance("M0", MessageState::Sent, now).await.unwrap().unwrap();
