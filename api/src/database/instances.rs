@@ -6,7 +6,6 @@ use std::str::FromStr;
 use enlace_contract::name::DeviceKey;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
-use tokio::time::Instant;
 
 use super::statement::Columns as _;
 use super::{Database, DatabaseError, Unique, WriteError, time};
@@ -116,17 +115,15 @@ impl Database {
     /// # Errors
     /// When the database fails.
     pub async fn instance(&self, id: &InstanceId) -> Result<Option<Instance>, DatabaseError> {
-        let reading = match self.known.as_ref().map(|known| known.instances.get(id, Instant::now())) {
-            Some(Ok(instance)) => return Ok(Some(instance)),
-            Some(Err(reading)) => Some(reading),
-            None => None,
+        let read = async {
+            let find =
+                self.statement("SELECT * FROM enlace_instances WHERE instance_id = ?").text(id.as_str());
+            self.run(find).await?.row().map(instance).transpose()
         };
-        let find = self.statement("SELECT * FROM enlace_instances WHERE instance_id = ?").text(id.as_str());
-        let found = self.run(find).await?.row().map(instance).transpose()?;
-        if let (Some(known), Some(reading), Some(found)) = (&self.known, reading, &found) {
-            known.instances.keep(reading, id.clone(), found.clone());
+        match &self.known {
+            Some(known) => known.instances.or_read(id, read).await,
+            None => read.await,
         }
-        Ok(found)
     }
 
     /// The instance of a device.

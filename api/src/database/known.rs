@@ -3,6 +3,7 @@
 //! Every statement that could change what is known makes all of it forgotten, when it is done ([`changes`]). What was being read meanwhile
 //! is not kept.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,7 +39,7 @@ struct Kept<K, V> {
 
 /// That a value is being read: from before to after.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading(u64);
+struct Reading(u64);
 
 impl Known {
     pub(super) fn forget(&self) {
@@ -48,10 +49,31 @@ impl Known {
 }
 
 impl<K: Eq + Hash, V: Clone> Values<K, V> {
-    /// A value, or that it must be read.
-    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: Instant) -> Result<V, Reading>
+    /// A value that is known, else what is read.
+    pub(super) async fn or_read<Q, E>(
+        &self,
+        key: &Q,
+        read: impl Future<Output = Result<Option<V>, E>>,
+    ) -> Result<Option<V>, E>
     where
-        K: std::borrow::Borrow<Q>,
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        let reading = match self.get(key, Instant::now()) {
+            Ok(value) => return Ok(Some(value)),
+            Err(reading) => reading,
+        };
+        let read = read.await?;
+        if let Some(value) = &read {
+            self.keep(reading, key.to_owned(), value.clone());
+        }
+        Ok(read)
+    }
+
+    /// A value, or that it must be read.
+    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: Instant) -> Result<V, Reading>
+    where
+        K: Borrow<Q>,
     {
         let kept = self.kept();
         match kept.values.get(key) {
@@ -61,7 +83,7 @@ impl<K: Eq + Hash, V: Clone> Values<K, V> {
     }
 
     /// Keeps what was read, unless all was forgotten meanwhile.
-    pub(super) fn keep(&self, Reading(began): Reading, key: K, value: V) {
+    fn keep(&self, Reading(began): Reading, key: K, value: V) {
         let mut kept = self.kept();
         if began != kept.forgotten {
             return;
@@ -75,7 +97,7 @@ impl<K: Eq + Hash, V: Clone> Values<K, V> {
     /// Changes a value that is known.
     pub(super) fn change<Q: Eq + Hash + ?Sized>(&self, key: &Q, change: impl FnOnce(&mut V))
     where
-        K: std::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         if let Some((value, _)) = self.kept().values.get_mut(key) {
             change(value);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
 use super::instances::device;
-use super::statement::{Columns as _, Statement};
+use super::statement::{Columns as _, LIMIT, Statement};
 use super::url::Dialect;
 use super::{Database, DatabaseError};
 
@@ -64,9 +64,11 @@ impl Database {
             message_id: new.message_id.to_owned(),
         });
         let ended = || Err(DatabaseError::Unavailable(sqlx::Error::PoolClosed));
-        match &self.numbering {
-            Some(numbering) => numbering.ask((rows.collect(), now)).await.unwrap_or_else(ended),
-            None => ended(),
+        let Some(numbering) = &self.numbering else { return ended() };
+        // The turns of others are in it: a database that stands still must not hold a request.
+        match tokio::time::timeout(LIMIT, numbering.ask((rows.collect(), now))).await {
+            Ok(numbered) => numbered.unwrap_or_else(ended),
+            Err(_) => Err(DatabaseError::TimedOut { limit_ms: LIMIT.as_millis() }),
         }
     }
 
@@ -106,7 +108,13 @@ impl Work for Numbering {
                 let mut ids = ids.into_iter();
                 requests.iter().map(|(rows, _)| Ok(ids.by_ref().take(rows.len()).collect())).collect()
             }
-            Err(error) if requests.len() == 1 => vec![Err(error)],
+            Err(error) if requests.len() == 1 || error.is_transient() => {
+                let mut answers = vec![Err(error)];
+                answers.resize_with(requests.len(), || {
+                    Err(DatabaseError::Unavailable(sqlx::Error::PoolTimedOut))
+                });
+                answers
+            }
             // What is wrong with one of them is not the others' trouble.
             Err(_) => {
                 let mut answers = Vec::with_capacity(requests.len());

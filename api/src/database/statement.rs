@@ -50,7 +50,7 @@ pub(super) struct Transaction {
     lease: Lease,
     /// After the lease: what was done is to be seen when it is read anew.
     forget: Option<Forget>,
-    database: Database,
+    known: Option<Arc<Known>>,
 }
 
 /// Has what is known forgotten when it is dropped: also when its statement was given up.
@@ -141,7 +141,7 @@ impl Database {
         limit: Duration,
         statement: Statement,
     ) -> Result<Outcome, DatabaseError> {
-        let _forget = self.forgetting(&statement);
+        let _forget = Forget::after(self.known.as_ref(), &statement);
         let mut lease = self.lease(limit).await?;
         let mut attempts = 1;
         let result = loop {
@@ -163,12 +163,7 @@ impl Database {
                 Dialect::Postgres | Dialect::MySql => "BEGIN",
             }))
             .await?;
-        Ok(Transaction { lease, forget: None, database: self.clone() })
-    }
-
-    /// What is known is forgotten when this is dropped, if a statement could change it.
-    fn forgetting(&self, statement: &Statement) -> Option<Forget> {
-        self.known.clone().filter(|_| known::changes(statement.sql.as_str())).map(Forget)
+        Ok(Transaction { lease, forget: None, known: self.known.clone() })
     }
 
     async fn lease(&self, limit: Duration) -> Result<Lease, DatabaseError> {
@@ -183,6 +178,13 @@ impl Database {
     }
 }
 
+impl Forget {
+    /// For a statement that could change what is known.
+    fn after(known: Option<&Arc<Known>>, statement: &Statement) -> Option<Self> {
+        known.filter(|_| known::changes(statement.sql.as_str())).cloned().map(Self)
+    }
+}
+
 impl Drop for Forget {
     fn drop(&mut self) {
         self.0.forget();
@@ -191,7 +193,7 @@ impl Drop for Forget {
 
 impl Transaction {
     pub(super) async fn run(&mut self, statement: Statement) -> Result<Outcome, DatabaseError> {
-        self.forget = self.forget.take().or_else(|| self.database.forgetting(&statement));
+        self.forget = self.forget.take().or_else(|| Forget::after(self.known.as_ref(), &statement));
         self.lease.run(statement.query()).await
     }
 

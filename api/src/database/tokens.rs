@@ -6,7 +6,6 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::known::LAST_USED;
@@ -125,21 +124,25 @@ impl Database {
         hash: &str,
         now: Timestamp,
     ) -> Result<Option<(TokenRecord, User)>, DatabaseError> {
-        let reading = match self.known.as_ref().map(|known| known.tokens.get(hash, Instant::now())) {
-            Some(Ok((token, _))) if token.expires_at.is_some_and(|end| end <= now) => return Ok(None),
-            Some(Ok(found)) => return Ok(Some(self.used(found, hash, now).await)),
-            Some(Err(reading)) => Some(reading),
-            None => None,
+        let read = self.read_token(hash);
+        let found = match &self.known {
+            Some(known) => known.tokens.or_read(hash, read).await?,
+            None => read.await?,
         };
+        match found.filter(|(token, _)| token.expires_at.is_none_or(|end| end > now)) {
+            Some(found) => Ok(Some(self.used(found, hash, now).await)),
+            None => Ok(None),
+        }
+    }
+
+    async fn read_token(&self, hash: &str) -> Result<Option<(TokenRecord, User)>, DatabaseError> {
         let find = self
             .statement(
                 "SELECT t.id, t.user_id, t.name, t.devices, t.actions, t.created_at, t.expires_at, t.last_used_at, \
                  u.name AS user_name, u.administrator, u.created_at AS user_created_at \
-                 FROM enlace_tokens t JOIN enlace_users u ON u.id = t.user_id \
-                 WHERE t.hash = ? AND (t.expires_at IS NULL OR t.expires_at > ?)",
+                 FROM enlace_tokens t JOIN enlace_users u ON u.id = t.user_id WHERE t.hash = ?",
             )
-            .text(hash)
-            .time(now);
+            .text(hash);
         let found = self.run(find).await?;
         let Some(row) = found.row() else { return Ok(None) };
         let token = token(row)?;
@@ -149,10 +152,7 @@ impl Database {
             administrator: row.number("administrator")? != 0,
             created_at: row.time("user_created_at")?,
         };
-        if let (Some(known), Some(reading)) = (&self.known, reading) {
-            known.tokens.keep(reading, hash.to_owned(), (token.clone(), user.clone()));
-        }
-        Ok(Some(self.used((token, user), hash, now).await))
+        Ok(Some((token, user)))
     }
 
     /// Notes that a token was used.

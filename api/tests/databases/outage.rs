@@ -67,14 +67,20 @@ async fn recovers(database: &Database) {
 /// Every kind of operation at once, more of them than there are connections.
 async fn everything_is_lost_in_time(database: &Database, user_id: &str) {
     let started = Instant::now();
-    let operations = (0..30).map(|number| {
+    let operations = (0..40).map(|number| {
         let (database, user_id) = (database.clone(), user_id.to_owned());
         tokio::spawn(async move {
-            match number % 4 {
+            match number % 5 {
                 0 => is_lost(database.token_by_hash("hash", moment(0)).await),
                 1 => is_lost(database.set_password(&user_id, "new", None).await),
                 2 => is_lost(database.create_user(&number.to_string(), "hash", false, moment(0)).await),
-                _ => is_lost(database.delete_user(&user_id).await),
+                3 => is_lost(database.delete_user(&user_id).await),
+                // Callers that share a statement share its time, too.
+                _ => {
+                    let device = "billing".parse().unwrap();
+                    let new = NewQueued { user_id: &user_id, device: &device, message_id: "m" };
+                    is_lost(database.enqueue(&[new], moment(0)).await);
+                }
             }
         })
     });
