@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -133,10 +133,23 @@ pub(super) struct Engine {
     client: Arc<Client>,
     /// The first run is the builder's; later ones are ours.
     first: Option<BotHandle>,
-    running: Option<JoinHandle<()>>,
+    running: Option<Run>,
     dialer: Dialer,
     reports: mpsc::UnboundedSender<Report>,
     generation: u64,
+}
+
+/// A client that runs.
+struct Run {
+    task: JoinHandle<()>,
+    /// Whether the client has stopped. The task itself ends a moment later, after it has said so: whoever hears it may be faster.
+    over: Arc<AtomicBool>,
+}
+
+impl Run {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire) || self.task.is_finished()
+    }
 }
 
 impl Engine {
@@ -191,13 +204,15 @@ impl Engine {
 
     /// Connects and stays connected until the connection ends, which [`Signal::RunEnded`] reports.
     pub(super) fn run(&mut self) {
-        if self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+        if self.running.as_ref().is_some_and(|run| !run.is_over()) {
             return;
         }
         let first = self.first.take();
         let client = Arc::clone(&self.client);
         let (reports, generation) = (self.reports.clone(), self.generation);
-        self.running = Some(tokio::spawn(async move {
+        let over = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&over);
+        let task = tokio::spawn(async move {
             match first {
                 Some(handle) => handle.await,
                 None => {
@@ -205,9 +220,11 @@ impl Engine {
                     client.run().await;
                 }
             }
+            stopped.store(true, Ordering::Release);
             // The supervisor is gone when the device stops.
             let _ = reports.send((generation, Signal::RunEnded));
-        }));
+        });
+        self.running = Some(Run { task, over });
     }
 
     /// How the last attempt to open a socket went.
@@ -234,7 +251,7 @@ impl Engine {
     /// The account that its session store then has.
     pub(super) async fn close(mut self) -> Option<Account> {
         let client = Arc::clone(&self.client);
-        let (running, first) = (self.running.take(), self.first.take());
+        let (running, first) = (self.running.take().map(|run| run.task), self.first.take());
         let abort = running.as_ref().map(JoinHandle::abort_handle);
         let closing = async {
             client.disconnect().await;
@@ -259,8 +276,8 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.abort();
+        if let Some(run) = self.running.take() {
+            run.task.abort();
         }
         self.dialer.cut();
     }
