@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use futures::StreamExt as _;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -266,26 +266,31 @@ impl FromRequest<App> for LargeBody {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let length = content_length(&parts.headers);
-        let turn = if length.is_some_and(|length| length <= MAX_BODY) {
-            None
-        } else {
-            // So that a few large ones do not take all memory.
-            Some(room(app, &parts.extensions).await?)
-        };
+        let turn = room_for_body(app, &parts).await?;
         let fields = fields(&parts.headers, body, MAX_JSON, LARGE_BODY).await;
         drop(turn);
         fields.map(Self)
     }
 }
 
-/// Room for a large body of the caller, when its turn comes: the user's own first, so that what waits for it holds no place of others.
+/// Room for a body of the caller, so that a few large ones do not take all memory; none for a small one, which waits for no others.
 ///
 /// # Errors
 /// When it does not come in time.
-pub(super) async fn room(app: &App, extensions: &Extensions) -> Result<Room, Refusal> {
+pub(super) async fn room_for_body(app: &App, parts: &Parts) -> Result<Option<Room>, Refusal> {
+    if content_length(&parts.headers).is_some_and(|length| length <= MAX_BODY) {
+        return Ok(None);
+    }
     // A route that reads a body without knowing its caller would be a mistake here.
-    let user = extensions.get::<SeedUser>().ok_or_else(Refusal::internal)?;
+    let user = parts.extensions.get::<SeedUser>().ok_or_else(Refusal::internal)?;
+    room(app, user).await.map(Some)
+}
+
+/// Room for what is large, when its turn comes: the user's own first, so that what waits for it holds no place of others.
+///
+/// # Errors
+/// When it does not come in time.
+pub(super) async fn room(app: &App, user: &SeedUser) -> Result<Room, Refusal> {
     let own = tokio::time::timeout(TURN, app.shares().large_body(user.id())).await;
     let many = || {
         let error = "Demasiados envíos a la vez de este usuario, intente de nuevo";

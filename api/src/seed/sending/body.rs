@@ -1,4 +1,5 @@
-//! What a request says: JSON, a form, or multipart with at most one file. All of it is in memory, within limits, and one of a few at a time.
+//! What a request says: JSON, a form, or multipart with at most one file. All of it is in memory, within limits; of what is large, few at a
+//! time.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -29,8 +30,8 @@ pub(super) struct Said {
     pub(super) fields: Fields,
     /// Its file.
     pub(super) file: Option<Upload>,
-    /// Room among the large bodies, until the device has the message.
-    _room: Room,
+    /// Room among the large bodies, until the device has the message; a small body has none.
+    pub(super) room: Option<Room>,
 }
 
 /// A file of a multipart body.
@@ -46,11 +47,11 @@ pub(super) struct Upload {
 /// Reads a request. A file may come in the part `upload` only, and once.
 pub(super) async fn read(app: &App, request: Request, upload: Option<&str>) -> Result<Said, Refusal> {
     let (parts, body) = request.into_parts();
-    let room = extract::room(app, &parts.extensions).await?;
+    let room = extract::room_for_body(app, &parts).await?;
     let read = tokio::time::timeout(LARGE_BODY, by_kind(&parts.headers, body, upload)).await;
     let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", "El cuerpo no llegó a tiempo");
     let (fields, file) = read.map_err(|_| slow().with_time())??;
-    Ok(Said { fields, file, _room: room })
+    Ok(Said { fields, file, room })
 }
 
 async fn by_kind(

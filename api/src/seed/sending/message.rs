@@ -11,8 +11,9 @@ use super::fetch::Fetcher;
 use super::file::{self, Claims, File};
 use super::sender::{self, Sender};
 use crate::http::App;
+use crate::seed::Room;
 use crate::seed::answers::{Json, Refusal};
-use crate::seed::extract::{Fields, SeedUser};
+use crate::seed::extract::{self, Fields, SeedUser};
 
 /// `POST /api/send-message`: no file but in JSON.
 pub(super) async fn plain(
@@ -79,7 +80,7 @@ async fn store(
             if let Source::Url { .. } = source {
                 sender.ready(app).await?;
             }
-            let file = source.file(app).await?;
+            let file = source.file(app, user, &mut said.room).await?;
             let name = file.shown_name();
             let (content, more) = file.content(as_document, caption);
             (content, more, Some(name))
@@ -179,11 +180,19 @@ impl Source {
         Ok(None)
     }
 
-    /// The file itself.
-    pub(super) async fn file(self, app: &App) -> Result<File, Refusal> {
+    /// The file itself. One that is to be fetched has room among the large bodies first.
+    pub(super) async fn file(
+        self,
+        app: &App,
+        user: &SeedUser,
+        room: &mut Option<Room>,
+    ) -> Result<File, Refusal> {
         match self {
             Self::Here(file) => Ok(file),
             Self::Url { url, name, mime } => {
+                if room.is_none() {
+                    *room = Some(extract::room(app, user).await?);
+                }
                 let claims = Claims { name: name.as_deref(), mime: mime.as_deref() };
                 Ok(fetcher(app)?.fetch(&url, claims).await?)
             }

@@ -55,7 +55,7 @@ async fn store(
     sender.ready(app).await?;
     let (mut messages, mut names, mut bytes) = (Vec::new(), Vec::new(), 0);
     for (source, caption) in files {
-        let file = source.file(app).await?;
+        let file = source.file(app, user, &mut said.room).await?;
         bytes += file.bytes.len();
         if bytes > MAX_FILE {
             let error = format!("Los archivos superan juntos el límite de {MAX_FILE} bytes");

@@ -1,6 +1,6 @@
 //! Files: in JSON and as parts of a form.
 
-use http::StatusCode;
+use http::{Request, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{PDF, TO, base64, linked, messages};
@@ -185,6 +185,38 @@ async fn an_upload_has_limits() {
     let unknown =
         nobody.upload("/api/send-media", &[number, ("media", "a.pdf", "application/pdf", &large)]).await;
     assert_eq!(error(&unknown), (401, "Token inválido o expirado".to_owned()));
+    assert_eq!(messages(&device).len(), 1);
+}
+
+#[tokio::test]
+async fn a_text_does_not_wait_for_the_large_bodies_of_its_user() {
+    let api = Api::start(&[]).await;
+    let (ana, _, device) = linked(&api).await;
+    let text = json!({ "number": TO, "message": "hola" }).to_string();
+    // Both places of the user are taken by bodies of which nothing comes.
+    let (read, mut reads) = tokio::sync::mpsc::unbounded_channel();
+    let slow = || {
+        let read = read.clone();
+        let body = futures::stream::once(async move {
+            read.send(()).unwrap();
+            std::future::pending::<Result<Vec<u8>, std::io::Error>>().await
+        });
+        ana.post_as("/api/send-message", "application/json", axum::body::Body::from_stream(body))
+    };
+    let sent = async {
+        for _ in 0..2 {
+            reads.recv().await.unwrap();
+        }
+        let request = Request::post("/api/send-message")
+            .header(header::AUTHORIZATION, format!("Bearer {}", ana.token))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_LENGTH, text.len());
+        api.send(request.body(text.clone().into()).unwrap()).await
+    };
+    tokio::select! {
+        answer = sent => assert_eq!(answer.status(), StatusCode::OK),
+        answer = futures::future::select(Box::pin(slow()), Box::pin(slow())) => panic!("{:?}", answer.factor_first().0.text),
+    }
     assert_eq!(messages(&device).len(), 1);
 }
 
