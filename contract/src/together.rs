@@ -1,6 +1,7 @@
 //! What many ask for at once, done together: they share what costs much, as a flush to the disk does.
 //!
-//! Nobody waits for others to come: the first job is done alone, those that come meanwhile are done together next.
+//! Nobody waits for others to come: what is asked for by the tasks that are ready to run is done together, and what comes meanwhile is done
+//! together next.
 
 use std::fmt;
 
@@ -42,6 +43,13 @@ impl<W: Work> Together<W> {
         tokio::spawn(async move {
             let mut asked: Vec<(W::Job, oneshot::Sender<W::Answer>)> = Vec::new();
             while receiver.recv_many(&mut asked, most).await > 0 {
+                // Who is about to ask does so first.
+                tokio::task::yield_now().await;
+                while asked.len() < most
+                    && let Ok(job) = receiver.try_recv()
+                {
+                    asked.push(job);
+                }
                 let (jobs, callers): (Vec<_>, Vec<_>) = asked.drain(..).unzip();
                 for (caller, answer) in callers.into_iter().zip(work.work(jobs).await) {
                     // A caller that went away has its job done all the same.

@@ -35,7 +35,7 @@ use sqlx::{AnyPool, AssertSqlSafe, Executor as _};
 use self::known::Known;
 use self::queue::Numbering;
 use self::url::Dialect;
-use enlace_contract::together::Together;
+use enlace_contract::together::{Together, Work};
 
 pub use accounts::{Account, NewAccount};
 pub use error::{DatabaseError, Unique, WriteError};
@@ -55,6 +55,8 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// What a probe waits.
 const HEALTH: Duration = Duration::from_secs(2);
+/// How many may want to know at the same time.
+const PROBES: usize = 1024;
 /// Between two attempts to reach a database that is away at the start.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
@@ -68,9 +70,19 @@ pub struct Database {
     prepared: Arc<AtomicBool>,
     /// None when others may write it as well.
     known: Option<Arc<Known>>,
-    /// None for what numbers messages itself.
-    numbering: Option<Together<Numbering>>,
+    /// None within what is done for several callers together.
+    shared: Option<Shared>,
 }
+
+/// What is done for several callers together.
+#[derive(Clone, Debug)]
+struct Shared {
+    numbering: Together<Numbering>,
+    probe: Together<Probe>,
+}
+
+/// Asks whether the database answers, once for all who want to know at the same time.
+struct Probe(Database);
 
 impl Database {
     /// A database that nothing was asked yet: every operation answers [`DatabaseError::NotPrepared`] until [`prepare`](Self::prepare) is
@@ -92,9 +104,12 @@ impl Database {
             .connect_lazy_with(url.options.clone());
         let known = (dialect == Dialect::Sqlite).then(Arc::default);
         let (url, prepared) = (Arc::new(url), Arc::default());
-        let database = Self { url, pool, dialect, prepared, known, numbering: None };
-        let numbering = Together::new(Numbering::new(database.clone()), queue::MAX_TOGETHER);
-        Self { numbering: Some(numbering), ..database }
+        let database = Self { url, pool, dialect, prepared, known, shared: None };
+        let shared = Shared {
+            numbering: Together::new(Numbering::new(database.clone()), queue::MAX_TOGETHER),
+            probe: Together::new(Probe(database.clone()), PROBES),
+        };
+        Self { shared: Some(shared), ..database }
     }
 
     /// Opens a database and brings its tables up to date.
@@ -167,7 +182,28 @@ impl Database {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), DatabaseError> {
-        self.run_within(HEALTH, self.statement("SELECT 1")).await.map(drop)
+        self.together(HEALTH, |shared| &shared.probe, ()).await
+    }
+
+    /// Has something done together with what others ask for, within a time limit: the turns of others are in it.
+    async fn together<W, T>(
+        &self,
+        limit: Duration,
+        work: fn(&Shared) -> &Together<W>,
+        job: W::Job,
+    ) -> Result<T, DatabaseError>
+    where
+        W: Work<Answer = Result<T, DatabaseError>>,
+    {
+        if !self.is_prepared() {
+            return Err(DatabaseError::NotPrepared);
+        }
+        let ended = || Err(DatabaseError::Unavailable(sqlx::Error::PoolClosed));
+        let Some(shared) = &self.shared else { return ended() };
+        match tokio::time::timeout(limit, work(shared).ask(job)).await {
+            Ok(answer) => answer.unwrap_or_else(ended),
+            Err(_) => Err(DatabaseError::TimedOut { limit_ms: limit.as_millis() }),
+        }
     }
 
     /// Closes the database; what runs is finished first.
@@ -177,6 +213,25 @@ impl Database {
             tracing::warn!("the database did not close in time");
         }
     }
+}
+
+impl Work for Probe {
+    type Job = ();
+    type Answer = Result<(), DatabaseError>;
+
+    async fn work(&mut self, asked: Vec<()>) -> Vec<Self::Answer> {
+        match self.0.run_within(HEALTH, self.0.statement("SELECT 1")).await {
+            Ok(_) => asked.into_iter().map(Ok).collect(),
+            Err(error) => for_each(error, asked.len()),
+        }
+    }
+}
+
+/// What went wrong for several callers, for each of them.
+fn for_each<T>(error: DatabaseError, callers: usize) -> Vec<Result<T, DatabaseError>> {
+    let mut answers = vec![Err(error)];
+    answers.resize_with(callers, || Err(DatabaseError::Unavailable(sqlx::Error::PoolTimedOut)));
+    answers
 }
 
 /// What a new connection is told. Limits are also the server's: what nobody waits for any more should not go on there.

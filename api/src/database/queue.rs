@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::instances::device;
 use super::statement::{Columns as _, LIMIT, Statement};
 use super::url::Dialect;
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, for_each};
 
 /// How many callers share a transaction.
 pub(super) const MAX_TOGETHER: usize = 32;
@@ -63,13 +63,7 @@ impl Database {
             device: new.device.clone(),
             message_id: new.message_id.to_owned(),
         });
-        let ended = || Err(DatabaseError::Unavailable(sqlx::Error::PoolClosed));
-        let Some(numbering) = &self.numbering else { return ended() };
-        // The turns of others are in it: a database that stands still must not hold a request.
-        match tokio::time::timeout(LIMIT, numbering.ask((rows.collect(), now))).await {
-            Ok(numbered) => numbered.unwrap_or_else(ended),
-            Err(_) => Err(DatabaseError::TimedOut { limit_ms: LIMIT.as_millis() }),
-        }
+        self.together(LIMIT, |shared| &shared.numbering, (rows.collect(), now)).await
     }
 
     /// The message of a number.
@@ -108,13 +102,7 @@ impl Work for Numbering {
                 let mut ids = ids.into_iter();
                 requests.iter().map(|(rows, _)| Ok(ids.by_ref().take(rows.len()).collect())).collect()
             }
-            Err(error) if requests.len() == 1 || error.is_transient() => {
-                let mut answers = vec![Err(error)];
-                answers.resize_with(requests.len(), || {
-                    Err(DatabaseError::Unavailable(sqlx::Error::PoolTimedOut))
-                });
-                answers
-            }
+            Err(error) if requests.len() == 1 || error.is_transient() => for_each(error, requests.len()),
             // What is wrong with one of them is not the others' trouble.
             Err(_) => {
                 let mut answers = Vec::with_capacity(requests.len());
