@@ -232,9 +232,9 @@ fn declaration(
     name: &str,
     number: Option<&PhoneNumber>,
 ) -> Result<WhatsAppDevice, Refusal> {
-    let mut spec = json!({ "displayName": name });
+    let mut annotations = json!({ INSTANCE_ID: id.as_str() });
     if let Some(number) = number {
-        spec["phoneNumber"] = number.as_str().into();
+        annotations[instances::NUMBER] = number.as_str().into();
     }
     let declaration = json!({
         "apiVersion": names::API_VERSION,
@@ -243,9 +243,9 @@ fn declaration(
             "namespace": key.namespace(),
             "name": key.name(),
             "labels": { names::OWNER: user.id() },
-            "annotations": { INSTANCE_ID: id.as_str() },
+            "annotations": annotations,
         },
-        "spec": spec,
+        "spec": { "displayName": name },
     });
     manifest::from_value(declaration).map_err(|error| DirectoryError::Invalid(error.to_string()).into())
 }

@@ -1,16 +1,19 @@
 //! What a handler takes: the caller, fields of a query, fields of a body.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::Room;
 use super::answers::{INTERNAL, Refusal};
@@ -21,10 +24,12 @@ use enlace_crds::names;
 
 /// The largest body of JSON of a caller with a token, in bytes: 25 MB, as clients know it.
 pub const MAX_JSON: usize = 25 * 1024 * 1024;
-/// How long a small body may take to arrive.
-const SMALL_BODY: Duration = Duration::from_secs(15);
-/// The same for one with a file: 25 MB over a slow line.
-pub(super) const LARGE_BODY: Duration = Duration::from_secs(120);
+/// How long a body may take to arrive: 25 MB over a slow line.
+const LONGEST: Duration = Duration::from_secs(120);
+/// How fast it must come, in bytes a second: what does not come holds no place for long.
+const PACE: f64 = 64.0 * 1024.0;
+/// How long it may take beside. Less than [`TURN`]: who waits gets the place of what does not come.
+const GRACE: Duration = Duration::from_secs(7);
 /// How long a large body waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 /// How much of a body that is too large is read and thrown away, so that its sender gets to read the answer.
@@ -253,7 +258,7 @@ impl FromRequest<App> for SmallBody {
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        fields(&parts.headers, body, MAX_BODY, SMALL_BODY).await.map(Self)
+        fields(&parts.headers, body, MAX_BODY).await.map(Self)
     }
 }
 
@@ -267,7 +272,7 @@ impl FromRequest<App> for LargeBody {
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let turn = room_for_body(app, &parts).await?;
-        let fields = fields(&parts.headers, body, MAX_JSON, LARGE_BODY).await;
+        let fields = fields(&parts.headers, body, MAX_JSON).await;
         drop(turn);
         fields.map(Self)
     }
@@ -302,21 +307,45 @@ pub(super) async fn room(app: &App, user: &SeedUser) -> Result<Room, Refusal> {
     Ok((own, among_all.map_err(|_| busy())?.map_err(|_| Refusal::internal())?))
 }
 
-async fn fields(
-    headers: &HeaderMap,
-    body: Body,
-    limit: usize,
-    patience: Duration,
-) -> Result<Fields, Refusal> {
+/// Reads a body as fast as it must come.
+///
+/// # Errors
+/// When it is slower, or as `read` says.
+pub(super) async fn paced<T, F>(body: Body, read: impl FnOnce(Body) -> F) -> Result<T, Refusal>
+where
+    F: Future<Output = Result<T, Refusal>>,
+{
+    let (start, come) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&come);
+    let counted = body.into_data_stream().inspect_ok(move |bytes| {
+        count.fetch_add(bytes.len(), Ordering::Relaxed);
+    });
+    let too_slow = async {
+        loop {
+            let most = GRACE.as_secs_f64() + come.load(Ordering::Relaxed) as f64 / PACE;
+            let due = start + Duration::from_secs_f64(most).min(LONGEST);
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        read = read(Body::from_stream(counted)) => read,
+        () = too_slow => {
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", "El cuerpo no llegó a tiempo").with_time())
+        }
+    }
+}
+
+async fn fields(headers: &HeaderMap, body: Body, limit: usize) -> Result<Fields, Refusal> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
         return Ok(Fields::absent());
     }
-    let read = tokio::time::timeout(patience, whole(headers, body, limit)).await;
-    let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", "El cuerpo no llegó a tiempo");
-    let bytes = read.map_err(|_| slow().with_time())??;
-    of_json(&bytes)
+    of_json(&paced(body, |body| whole(headers, body, limit)).await?)
 }
 
 /// The fields of a text of JSON.
@@ -371,10 +400,35 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::response::IntoResponse as _;
     use serde_json::json;
 
     fn of(value: Value) -> Fields {
         Fields::new(value.as_object().unwrap().clone())
+    }
+
+    /// A body of parts that come a second apart, and does not end.
+    fn parts(count: usize, size: usize) -> Body {
+        let parts = futures::stream::iter(0..count).then(move |_| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, std::io::Error>(vec![b' '; size])
+        });
+        Body::from_stream(parts.chain(futures::stream::pending()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_come_holds_its_place_for_less_than_others_wait() {
+        let whole = |body: Body| async { Ok(body.collect().await.unwrap().to_bytes().len()) };
+        for (count, size, seconds) in [(0, 0, 7.0), (5, 1, 7.0), (30, 64 * 1024, 37.0), (200, 1 << 20, 120.0)]
+        {
+            let start = Instant::now();
+            let refused = paced(parts(count, size), whole).await.unwrap_err();
+            assert_eq!(refused.into_response().status(), StatusCode::REQUEST_TIMEOUT);
+            let took = start.elapsed().as_secs_f64();
+            assert!((took - seconds).abs() < 0.1, "{count} parts of {size} bytes: {took}");
+        }
+        let slow = Body::from_stream(parts(60, 64 * 1024).into_data_stream().take(60));
+        assert_eq!(paced(slow, whole).await.unwrap(), 60 * 64 * 1024);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::number::{CanonicalNumber, PhoneNumber};
+use enlace_crds::WhatsAppDevice;
 use enlace_crds::rules::conditions::ACCEPTED;
 use jiff::Timestamp;
 use rand::TryRng as _;
@@ -25,6 +26,9 @@ use crate::http::App;
 
 /// Annotation of a device: the identifier that it was created with.
 pub const INSTANCE_ID: &str = "enlace.dev/instancia-id";
+/// Annotation of a device: the number under which its owner knows it until a phone is linked, whatever its number. It declares nothing, so
+/// that nobody takes a number without the phone that has it.
+pub const NUMBER: &str = "enlace.dev/numero";
 /// The name of a device for which none was given.
 pub const DEFAULT_NAME: &str = "Dispositivo";
 /// Rows of one query.
@@ -49,7 +53,7 @@ impl Instance {
         &self.device.key
     }
 
-    /// Its number, when it is known: the linked one, or the declared one.
+    /// Its number, when it is known: the linked one, or the declared one, or the one that its owner gave it.
     pub fn number(&self) -> Option<&str> {
         number(&self.device)
     }
@@ -115,12 +119,14 @@ pub async fn find(app: &App, user: &SeedUser, text: &str) -> Result<Option<Insta
     }
     let number = canonical(text).or_else(|| canonical(&decoded(text)?));
     let Some(number) = number else { return Ok(None) };
-    let of_number = || all.iter().filter(|instance| instance.device.number().as_ref() == Some(&number));
-    // A duplicate has the number in its declaration only.
-    let accepted = of_number().find(|instance| {
-        instance.device.resource.status.as_ref().is_some_and(|status| status.is_true(ACCEPTED))
-    });
-    Ok(accepted.or_else(|| of_number().next()).cloned())
+    let of_number = |instance: &&Instance| instance.number().and_then(canonical).as_ref() == Some(&number);
+    // A duplicate has the number in its declaration only, and one that is not linked may have it by its name only.
+    let rank = |instance: &&Instance| {
+        let status = instance.device.resource.status.as_ref();
+        let accepted = status.is_some_and(|status| status.is_true(ACCEPTED));
+        (instance.device.number().as_ref() != Some(&number), !accepted)
+    };
+    Ok(all.iter().filter(of_number).min_by_key(rank).cloned())
 }
 
 /// The device of exactly this identifier, whoever's it is: for what is told to everybody.
@@ -210,10 +216,12 @@ async fn rows(app: &App, user: &SeedUser) -> Result<Vec<database::Instance>, Ref
     }
 }
 
-fn number(device: &Device) -> Option<&str> {
-    let status = device.resource.status.as_ref();
-    let known = status.and_then(|status| status.phone_number.as_deref());
-    known.or(device.resource.spec.phone_number.as_deref())
+/// The number of a device: the linked one, or the declared one, or the one that its owner gave it.
+pub(super) fn number(device: &Device) -> Option<&str> {
+    let WhatsAppDevice { metadata, spec, status } = &device.resource;
+    let linked = status.as_ref().and_then(|status| status.phone_number.as_deref());
+    let given = || metadata.annotations.as_ref()?.get(NUMBER).map(String::as_str);
+    linked.or(spec.phone_number.as_deref()).or_else(given)
 }
 
 fn own_id(device: &Device) -> String {

@@ -179,11 +179,7 @@ fn is_file(message: &Message) -> bool {
 
 /// The number of a device, else its name.
 fn name(device: &Device) -> String {
-    let status = device.resource.status.as_ref();
-    let known = status.and_then(|status| status.phone_number.clone());
-    known
-        .or_else(|| device.resource.spec.phone_number.clone())
-        .unwrap_or_else(|| device.key.name().to_owned())
+    super::instances::number(device).unwrap_or_else(|| device.key.name()).to_owned()
 }
 
 fn reason(device: &Device) -> String {

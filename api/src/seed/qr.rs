@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::answers::{INTERNAL, Json, Refusal};
 use super::extract::{Anyone, Query, SeedUser};
 use super::instances::{self, Instance};
-use super::states::{Facts, Word};
+use super::states::{Facts, Word, cause, cause_of};
 use crate::auth::Action;
 use crate::directory::DirectoryError;
 use crate::http::App;
@@ -74,15 +74,15 @@ async fn show(
     let instance = instances::find(app, &user, named).await?.ok_or_else(not_found)?;
     let began = method != Method::HEAD && begin(app, &user, &instance).await?;
     let now = Timestamp::now();
-    let (word, picture) = if began {
-        (Word::Init, None)
+    let (word, picture, cause) = if began {
+        (Word::Init, None, None)
     } else {
         match app.directory().client(instance.key()).await {
             Ok(client) => said(&client, &instance, now).await?,
-            Err(_) => (instance.word(now), None),
+            Err(_) => (instance.word(now), None, cause_of(&instance.device)),
         }
     };
-    Ok(Json(json!({
+    let mut answer = json!({
         "qr": picture,
         "ready": word.ready(),
         "hasQr": word.has_qr(),
@@ -90,18 +90,22 @@ async fn show(
         "estado": word.estado(),
         "numero": instance.number(),
         "instancia_id": instance.id,
-    })))
+    });
+    if let Some(cause) = cause {
+        answer["motivo"] = cause.into();
+    }
+    Ok(Json(answer))
 }
 
 async fn said(
     client: &DeviceClient,
     instance: &Instance,
     now: Timestamp,
-) -> Result<(Word, Option<String>), Refusal> {
+) -> Result<(Word, Option<String>, Option<&'static str>), Refusal> {
     let state: DeviceState = client.state().await?;
     let word = Facts::said(&instance.device, &state).word(now);
     let picture = if state.qr.is_some() { picture(client).await } else { None };
-    Ok((word, picture))
+    Ok((word, picture, state.reason.and_then(cause)))
 }
 
 /// Lets a device that rests make codes; whether it does so now.

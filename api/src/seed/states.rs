@@ -13,9 +13,9 @@
 use std::time::Duration;
 
 use enlace_contract::duration::Period;
-use enlace_contract::state::{DeviceState, Phase};
+use enlace_contract::state::{DeviceState, Phase, Reason};
 use enlace_crds::WhatsAppDeviceStatus;
-use enlace_crds::rules::conditions::CONNECTED;
+use enlace_crds::rules::conditions::{ACCEPTED, CONNECTED, PAIRED};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -54,6 +54,40 @@ pub enum Estado {
     Desconectado,
     /// On the way.
     Conectando,
+}
+
+/// Why a device is not usable until a person does something, for that person; none for what passes by itself.
+pub const fn cause(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
+        Reason::Replaced => "Otro programa tomó la sesión de este dispositivo",
+        Reason::LoggedOutOnPhone => "La sesión se cerró desde el teléfono",
+        Reason::NumberMismatch => "El teléfono que escaneó tiene otro número que el declarado",
+        Reason::DuplicateNumber => "El número ya está vinculado en otro dispositivo",
+        Reason::AccountLocked => "WhatsApp bloqueó la cuenta",
+        Reason::TemporaryBan => "WhatsApp suspendió la cuenta por un tiempo",
+        Reason::ClientOutdated => "WhatsApp ya no acepta esta versión del programa",
+        Reason::LoginRefused => "WhatsApp rechazó la sesión",
+        Reason::NobodyScanned => "Nadie escaneó el código a tiempo: pida otro",
+        Reason::PairingCodeRefused => "WhatsApp no dio un código de vinculación",
+        Reason::PairingFailed => "El teléfono no pudo vincularse",
+        Reason::PasskeyRequired => "WhatsApp pide una llave de acceso",
+        Reason::DiskFull => "El dispositivo no tiene espacio en disco",
+        Reason::ConnectionLost
+        | Reason::ConnectFailed
+        | Reason::HandshakeFailed
+        | Reason::ServiceUnavailable
+        | Reason::LoggedOutByRequest
+        | Reason::Stopping => return None,
+    })
+}
+
+/// [`cause`] of a device as the directory has it: of the conditions that say that something is not so.
+pub fn cause_of(device: &Device) -> Option<&'static str> {
+    let status = device.resource.status.as_ref()?;
+    let not_so = |name| status.condition(name).filter(|condition| condition.status == "False");
+    let reasons =
+        [ACCEPTED, PAIRED, CONNECTED].into_iter().filter_map(not_so).map(|condition| &condition.reason);
+    reasons.filter_map(|reason| serde_json::from_value(reason.as_str().into()).ok()).find_map(cause)
 }
 
 /// What decides on the words.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::answers::{INTERNAL, Json, Refusal, timestamp};
 use super::extract::{Anyone, Fields, Query, SeedUser};
 use super::instances::{self, Instance};
-use super::states::{Facts, Word};
+use super::states::{Facts, Word, cause_of};
 use crate::auth::Action;
 use crate::directory::Device;
 use crate::http::App;
@@ -101,7 +101,7 @@ async fn show(app: &App, user: Option<SeedUser>, named: &str) -> Result<Json<Val
     };
     let word = instance.word(now);
     let Times { connected_at, disconnected_at } = Times::of(&instance.device);
-    Ok(Json(json!({
+    let mut answer = json!({
         "ready": word.ready(),
         "hasQr": word.has_qr(),
         "state": word,
@@ -110,7 +110,11 @@ async fn show(app: &App, user: Option<SeedUser>, named: &str) -> Result<Json<Val
         "connectedAt": connected_at,
         "disconnectedAt": disconnected_at,
         "instancia_id": instance.id,
-    })))
+    });
+    if let Some(cause) = cause_of(&instance.device) {
+        answer["motivo"] = cause.into();
+    }
+    Ok(Json(answer))
 }
 
 /// What is said of an instance that is not there.
@@ -199,6 +203,8 @@ struct OtherNames {
     nombre: String,
     estado: super::states::Estado,
     fecha_conexion: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    motivo: Option<&'static str>,
 }
 
 impl Entries {
@@ -222,6 +228,7 @@ impl Entries {
                 nombre: instance.name().to_owned(),
                 estado: word.estado(),
                 fecha_conexion: connected_at.and_then(written),
+                motivo: cause_of(&instance.device),
             },
         };
         // A number stands for one device only: another one that declares it is told by its identifier.

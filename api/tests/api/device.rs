@@ -53,6 +53,8 @@ pub(crate) struct Stage {
     devices: watch::Sender<BTreeMap<String, Played>>,
     broken: Mutex<BTreeSet<String>>,
     pub(crate) starts: watch::Sender<Vec<String>>,
+    /// While it is set, what is to start does not.
+    pub(crate) held: watch::Sender<bool>,
 }
 
 impl Stage {
@@ -82,6 +84,7 @@ impl DeviceHost for Stage {
         data_dir: PathBuf,
     ) -> Result<Box<dyn RunningDevice>, StartError> {
         let key = config.key.to_string();
+        self.held.subscribe().wait_for(|held| !held).await.unwrap();
         if self.broken.lock().unwrap().contains(&key) {
             if key.ends_with("panics") {
                 panic!("a device's own fault");

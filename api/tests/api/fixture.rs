@@ -75,11 +75,11 @@ impl Api {
         for (name, text) in files {
             std::fs::write(root.path().join("manifests").join(name), text).unwrap();
         }
-        Self::on(root, settings).await
+        Self::on(root, settings, Stage::default()).await
     }
 
-    async fn on(root: TempDir, settings: Settings) -> Self {
-        let stage = Arc::new(Stage::default());
+    async fn on(root: TempDir, settings: Settings, stage: Stage) -> Self {
+        let stage = Arc::new(stage);
         let directory =
             FolderDirectory::open(&root.path().join("manifests"), stage.clone(), &root.path().join("data"))
                 .await
@@ -94,12 +94,24 @@ impl Api {
 
     /// Stops everything and starts it again on the same files, with something done in between.
     pub(crate) async fn restart(self, between: impl FnOnce(&Path)) -> Self {
+        let root = self.stop().await;
+        between(root.path());
+        Self::on(root, Settings::default(), Stage::default()).await
+    }
+
+    /// Stops everything and starts it again, but no device until [`Stage::held`] is reset.
+    pub(crate) async fn restart_held(self) -> Self {
+        let stage = Stage::default();
+        stage.held.send_replace(true);
+        Self::on(self.stop().await, Settings::default(), stage).await
+    }
+
+    async fn stop(self) -> TempDir {
         let Self { root, stage: _, directory, database, app, router, admin: _ } = self;
         drop((app, router));
         in_time(directory.close()).await;
         database.close().await;
-        between(root.path());
-        Self::on(root, Settings::default()).await
+        root
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

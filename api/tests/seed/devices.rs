@@ -2,6 +2,7 @@
 
 use enlace_api::http::Settings;
 use enlace_api::seed;
+use enlace_contract::state::{Phase, Reason};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -29,7 +30,7 @@ async fn an_added_device_is_a_resource_of_its_owner() {
     let device = api.get(&format!("/v1/devices/{key}")).await.json();
     assert!(key.starts_with("default/wa-"), "{key}");
     assert_eq!(device["spec"]["displayName"], "Ventas");
-    assert_eq!(device["spec"]["phoneNumber"], "525550000009");
+    assert_eq!(device["spec"]["phoneNumber"], Value::Null, "the phone that scans has the number");
     assert_eq!(device["spec"]["pairing"]["timeout"], "1h");
     let me = api.call("GET", "/v1/me", &ana.token, None).await.json();
     assert_eq!(device["metadata"]["labels"]["enlace.dev/owner"], me["user"]["id"]);
@@ -97,6 +98,48 @@ async fn adding_a_number_again_is_the_same_device() {
     let all = ana.get("/api/connections").await.json();
     assert_eq!(all["totalClients"], 1);
     assert_eq!(all["connections"]["525550000009"]["name"], "Principal");
+}
+
+#[tokio::test]
+async fn a_number_is_of_the_device_whose_phone_has_it_whoever_named_it_first() {
+    let api = Api::start(&[]).await;
+    let (ana, beto) = (Person::register(&api, NUMBER).await, Person::register(&api, "525550000003").await);
+    let named = ana.add(json!({ "numero": "525550000009" })).await;
+    let own = beto.add(json!({ "numero": "525550000009" })).await;
+    for person in [&ana, &beto] {
+        let status = person.get("/api/status?numero=525550000009").await.json();
+        assert_eq!((&status["numero"], &status["state"]), (&json!("525550000009"), &json!("INIT")));
+    }
+    beto.linked(&own, "525550000009").await;
+    let status = beto.get("/api/status?numero=525550000009").await.json();
+    assert_eq!((&status["instancia_id"], &status["state"]), (&json!(own), &json!("CONNECTED")));
+    assert_eq!(status["motivo"], Value::Null);
+
+    // Another phone than the one that was named is as good.
+    ana.linked(&named, "525550000010").await;
+    let status = ana.get(&format!("/api/status?instancia_id={named}")).await.json();
+    assert_eq!((&status["numero"], &status["state"]), (&json!("525550000010"), &json!("CONNECTED")));
+    assert_eq!(ana.state("525550000009").await, "NONE");
+}
+
+#[tokio::test]
+async fn who_links_a_number_that_is_linked_already_is_told_why_it_ends() {
+    let api = Api::start(&[]).await;
+    let (ana, beto) = (Person::register(&api, NUMBER).await, Person::register(&api, "525550000003").await);
+    let (first, second) = (ana.add(json!({})).await, beto.add(json!({})).await);
+    ana.linked(&first, "525550000009").await;
+    let device = beto.device(&second).await;
+    device.says(|state| {
+        state.phase = Phase::LoggedOut;
+        state.reason = Some(Reason::DuplicateNumber);
+    });
+    api.until_phase(&beto.key(&second).await, "LoggedOut").await;
+    let cause = "El número ya está vinculado en otro dispositivo";
+    let status = beto.get(&format!("/api/status?instancia_id={second}")).await.json();
+    assert_eq!((&status["state"], &status["motivo"]), (&json!("OFFLINE"), &json!(cause)));
+    let all = beto.get("/api/connections").await.json();
+    assert_eq!(all["connections"][&second]["motivo"], cause);
+    assert_eq!(ana.state(&first).await, "CONNECTED");
 }
 
 #[tokio::test]

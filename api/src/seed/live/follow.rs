@@ -185,10 +185,7 @@ impl Teller {
 }
 
 fn number_of(device: &Device) -> Option<String> {
-    let status = device.resource.status.as_ref();
-    status
-        .and_then(|status| status.phone_number.clone())
-        .or_else(|| device.resource.spec.phone_number.clone())
+    instances::number(device).map(str::to_owned)
 }
 
 /// Counts what slow clients lost.

@@ -13,7 +13,7 @@ use super::form;
 use crate::http::App;
 use crate::seed::Room;
 use crate::seed::answers::Refusal;
-use crate::seed::extract::{self, Fields, LARGE_BODY, MAX_JSON};
+use crate::seed::extract::{self, Fields, MAX_JSON};
 
 /// The largest form, in bytes: what has 25 MB as JSON, with `+`, `/` and `=` written as three bytes.
 const MAX_FORM: usize = 32 * 1024 * 1024;
@@ -48,9 +48,7 @@ pub(super) struct Upload {
 pub(super) async fn read(app: &App, request: Request, upload: Option<&str>) -> Result<Said, Refusal> {
     let (parts, body) = request.into_parts();
     let room = extract::room_for_body(app, &parts).await?;
-    let read = tokio::time::timeout(LARGE_BODY, by_kind(&parts.headers, body, upload)).await;
-    let slow = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "BodyTooSlow", "El cuerpo no llegó a tiempo");
-    let (fields, file) = read.map_err(|_| slow().with_time())??;
+    let (fields, file) = extract::paced(body, |body| by_kind(&parts.headers, body, upload)).await?;
     Ok(Said { fields, file, room })
 }
 

@@ -6,14 +6,19 @@
 //! | `Pending`, `Starting` | the same when a number was linked before, as after a restart; else it is refused |
 //! | every other | is refused with 400 `Sesión de WhatsApp no lista`: nothing would send it until a person does something |
 
+use std::time::Duration;
+
 use enlace_contract::client::DeviceClient;
 use enlace_contract::number::PhoneNumber;
 use enlace_contract::state::Phase;
+use enlace_crds::rules::claims::session;
+use futures::StreamExt as _;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize as _;
 
 use crate::auth::Action;
+use crate::directory::Away;
 use crate::http::App;
 use crate::seed::answers::Refusal;
 use crate::seed::extract::{Fields, SeedUser};
@@ -21,6 +26,9 @@ use crate::seed::instances::{self, Instance};
 
 /// The fields that name a sender.
 const NAMES: [&str; 4] = ["fromNumber", "instancia_id", "instanceId", "from"];
+
+/// How long a device that was linked may take to start.
+const START: Duration = Duration::from_secs(10);
 
 /// Who sends.
 pub(super) struct Sender {
@@ -63,17 +71,37 @@ impl Sender {
         if !linked_before {
             return Err(self.not_ready());
         }
-        Ok(app.directory().client(self.instance.key()).await?)
+        self.reached(app).await
+    }
+
+    /// The way to the device. After a restart devices start one after the other: one that is about to is waited for.
+    async fn reached(&self, app: &App) -> Result<DeviceClient, Refusal> {
+        let (directory, key) = (app.directory(), self.instance.key());
+        let starts = |reached: &Result<_, Away>| {
+            matches!(reached, Err(Away { phase: Phase::Pending | Phase::Starting, .. }))
+        };
+        let mut reached = directory.client(key).await;
+        if starts(&reached) {
+            let mut changes = directory.watch();
+            let started = async {
+                while starts(&reached) && changes.next().await.is_some() {
+                    reached = directory.client(key).await;
+                }
+            };
+            // When it does not come in time, that is the answer.
+            let _ = tokio::time::timeout(START, started).await;
+        }
+        Ok(reached?)
     }
 
     /// Whether there is a session, as the device says; where it cannot be asked yet, as its status does.
     async fn was_linked(&self, app: &App) -> bool {
-        if let Ok(client) = app.directory().client(self.instance.key()).await
-            && let Ok(state) = client.state().await
-        {
-            return state.paired;
-        }
-        self.instance.device.resource.status.as_ref().is_some_and(|status| status.account.is_some())
+        let state = match app.directory().client(self.instance.key()).await {
+            Ok(client) => client.state().await.ok(),
+            Err(_) => None,
+        };
+        let status = self.instance.device.resource.status.clone().unwrap_or_default();
+        session(state.as_ref(), &status).is_some()
     }
 
     /// `Sesión de WhatsApp no lista`.

@@ -92,6 +92,23 @@ async fn a_device_that_was_never_linked_or_is_closed_sends_nothing() {
 }
 
 #[tokio::test]
+async fn a_message_waits_for_the_start_of_a_linked_device() {
+    let api = Api::start(&[]).await;
+    let (ana, id, _) = linked(&api).await;
+    let (key, token) = (ana.key(&id).await, ana.token);
+    let api = api.restart_held().await;
+    let ana = Person { api: &api, token };
+    let sent = ana.post("/api/send-message", json!({ "number": TO, "message": "x" }));
+    let started = async {
+        api.until_phase(&key, "Starting").await;
+        api.stage.held.send_replace(false);
+    };
+    let (answer, ()) = tokio::join!(sent, started);
+    assert_eq!(answer.json()["message"], "Mensaje encolado", "{}", answer.text);
+    assert_eq!(messages(&ana.device(&id).await).len(), 1);
+}
+
+#[tokio::test]
 async fn while_a_linked_device_connects_again_its_messages_are_queued() {
     let api = Api::start(&[]).await;
     let (ana, id, device) = linked(&api).await;
