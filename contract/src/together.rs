@@ -4,7 +4,9 @@
 //! together next.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 
+use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 
 /// Jobs that may wait; who comes then waits for a place.
@@ -51,7 +53,16 @@ impl<W: Work> Together<W> {
                     asked.push(job);
                 }
                 let (jobs, callers): (Vec<_>, Vec<_>) = asked.drain(..).unzip();
-                for (caller, answer) in callers.into_iter().zip(work.work(jobs).await) {
+                // A fault costs those who met it an answer, and nobody after them.
+                let Ok(answers) = AssertUnwindSafe(work.work(jobs)).catch_unwind().await else {
+                    tracing::error!(
+                        jobs = callers.len(),
+                        "what was done together for {} panicked",
+                        callers.len()
+                    );
+                    continue;
+                };
+                for (caller, answer) in callers.into_iter().zip(answers) {
                     // A caller that went away has its job done all the same.
                     let _ = caller.send(answer);
                 }
@@ -60,7 +71,7 @@ impl<W: Work> Together<W> {
         Self(sender)
     }
 
-    /// Has a job done, also when the caller goes away meanwhile. None when nothing works any more.
+    /// Has a job done, also when the caller goes away meanwhile. None when it failed by a fault of the program.
     pub async fn ask(&self, job: W::Job) -> Option<W::Answer> {
         let (sender, answer) = oneshot::channel();
         self.0.send((job, sender)).await.ok()?;
@@ -87,6 +98,7 @@ mod tests {
         type Answer = u32;
 
         async fn work(&mut self, jobs: Vec<u32>) -> Vec<u32> {
+            assert!(!jobs.contains(&u32::MAX), "a fault");
             self.permits.acquire().await.unwrap().forget();
             self.groups.send(jobs.len()).unwrap();
             jobs.into_iter().map(|number| number + 1).collect()
@@ -103,11 +115,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_fault_is_of_those_who_met_it_only() {
+        let (groups, _done) = mpsc::unbounded_channel();
+        let together = Together::new(Adder { permits: Arc::new(Semaphore::new(1)), groups }, 4);
+        assert_eq!(tokio::join!(together.ask(1), together.ask(u32::MAX)), (None, None));
+        assert_eq!(together.ask(1).await, Some(2));
+    }
+
+    #[tokio::test]
     async fn a_job_whose_caller_went_away_is_done() {
         let permits = Arc::new(Semaphore::new(0));
         let (groups, mut done) = mpsc::unbounded_channel();
         let together = Together::new(Adder { permits: Arc::clone(&permits), groups }, 4);
-        assert!(futures::FutureExt::now_or_never(together.ask(1)).is_none());
+        assert!(together.ask(1).now_or_never().is_none());
         drop(together);
         permits.add_permits(1);
         assert_eq!(done.recv().await, Some(1));

@@ -203,7 +203,7 @@ fn refused(error: ClientError) -> Refusal {
     let ClientError::Refused(Problem { status, reason, .. }) = &error else { return error.into() };
     let (status, text) = match reason.as_str() {
         "InvalidRecipient" => (StatusCode::BAD_REQUEST, "Número de destino inválido"),
-        "InvalidText" => (StatusCode::BAD_REQUEST, "El mensaje está vacío o es demasiado largo"),
+        "InvalidText" => (StatusCode::BAD_REQUEST, "El mensaje está vacío o supera los 64 KiB"),
         "InvalidMedia" => (StatusCode::BAD_REQUEST, "El archivo no es válido"),
         "InvalidBatch" => (StatusCode::BAD_REQUEST, "Demasiados archivos en un envío"),
         "BodyTooLarge" => (StatusCode::PAYLOAD_TOO_LARGE, "Los archivos son demasiado grandes"),
