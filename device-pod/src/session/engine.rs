@@ -147,6 +147,21 @@ struct Run {
 }
 
 impl Run {
+    /// Has a client run; then `tell` says that it has stopped.
+    fn begin(
+        client: impl Future<Output = ()> + Send + 'static,
+        tell: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&over);
+        let task = tokio::spawn(async move {
+            client.await;
+            stopped.store(true, Ordering::Release);
+            tell();
+        });
+        Self { task, over }
+    }
+
     fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire) || self.task.is_finished()
     }
@@ -210,9 +225,7 @@ impl Engine {
         let first = self.first.take();
         let client = Arc::clone(&self.client);
         let (reports, generation) = (self.reports.clone(), self.generation);
-        let over = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&over);
-        let task = tokio::spawn(async move {
+        let client = async move {
             match first {
                 Some(handle) => handle.await,
                 None => {
@@ -220,11 +233,10 @@ impl Engine {
                     client.run().await;
                 }
             }
-            stopped.store(true, Ordering::Release);
-            // The supervisor is gone when the device stops.
-            let _ = reports.send((generation, Signal::RunEnded));
-        });
-        self.running = Some(Run { task, over });
+        };
+        // The supervisor is gone when the device stops.
+        let tell = move || drop(reports.send((generation, Signal::RunEnded)));
+        self.running = Some(Run::begin(client, tell));
     }
 
     /// How the last attempt to open a socket went.
@@ -452,4 +464,24 @@ fn logout_text(message: Option<&whatsapp_rust::types::events::LogoutMessage>, ot
         .flatten()
         .collect();
     if told.is_empty() { otherwise.to_owned() } else { told.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_run_is_over_when_its_end_is_heard_though_its_task_is_still_there() {
+        let (heard, hears) = oneshot::channel();
+        let (go, waits) = std::sync::mpsc::channel::<()>();
+        let run = Run::begin(std::future::ready(()), move || {
+            heard.send(()).unwrap();
+            waits.recv().unwrap();
+        });
+        hears.await.unwrap();
+        assert!(!run.task.is_finished());
+        assert!(run.is_over());
+        go.send(()).unwrap();
+        run.task.await.unwrap();
+    }
 }
