@@ -5,11 +5,10 @@ use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use multer::{Constraints, Field, Multipart, SizeLimit};
-use serde_json::{Map, Value};
+use multer::{Constraints, Multipart, SizeLimit};
 
 use super::file::MAX_FILE;
-use super::form;
+use super::form::{Form, Wrong};
 use crate::http::App;
 use crate::seed::Room;
 use crate::seed::answers::Refusal;
@@ -17,12 +16,8 @@ use crate::seed::extract::{self, Fields, MAX_JSON};
 
 /// The largest form, in bytes: what has 25 MB as JSON, with `+`, `/` and `=` written as three bytes.
 const MAX_FORM: usize = 32 * 1024 * 1024;
-/// The largest multipart body: a file, and room for the rest.
+/// The largest multipart body: a file, or what JSON may have, and room for the rest.
 const MAX_MULTIPART: u64 = MAX_FILE as u64 + 1024 * 1024;
-/// The largest field of one that is no file.
-const MAX_FIELD: u64 = 256 * 1024;
-/// The most parts of one.
-const MAX_PARTS: usize = 50;
 
 /// What a request says.
 pub(super) struct Said {
@@ -66,10 +61,7 @@ async fn by_kind(
         }
         "application/x-www-form-urlencoded" => {
             let bytes = extract::whole(headers, body, MAX_FORM).await?;
-            let fields = form::fields(&bytes).map_err(|_| {
-                Refusal::bad_request("El formulario tiene demasiados campos o niveles").with_time()
-            })?;
-            Ok((Fields::new(fields), None))
+            Ok((Fields::new(Form::of_urlencoded(&bytes)?.into_fields()), None))
         }
         "multipart/form-data" => {
             let boundary = multer::parse_boundary(kind).map_err(refused)?;
@@ -86,16 +78,13 @@ async fn multipart(
     mut parts: Multipart<'_>,
     upload: Option<&str>,
 ) -> Result<(Fields, Option<Upload>), Refusal> {
-    let (mut fields, mut file) = (Map::new(), None);
-    let mut count = 0;
+    let (mut form, mut file) = (Form::default(), None);
     while let Some(part) = parts.next_field().await.map_err(refused)? {
-        count += 1;
-        if count > MAX_PARTS {
-            return Err(Refusal::bad_request(format!("El formulario tiene más de {MAX_PARTS} partes")));
-        }
         let name = part.name().unwrap_or_default().to_owned();
         if part.file_name().is_none() {
-            fields.insert(name, Value::String(text(part).await?));
+            // However long it is: a field may have a file in base64.
+            let value = part.bytes().await.map_err(refused)?;
+            form.add(&name, String::from_utf8(value.into()).map_err(|_| Wrong::NotUtf8)?)?;
             continue;
         }
         if upload != Some(name.as_str()) || file.is_some() {
@@ -106,30 +95,24 @@ async fn multipart(
             (part.file_name().map(str::to_owned), part.content_type().map(ToString::to_string));
         file = Some(Upload { name, mime, bytes: part.bytes().await.map_err(refused)? });
     }
-    Ok((Fields::new(fields), file))
+    Ok((Fields::new(form.into_fields()), file))
 }
 
-async fn text(mut part: Field<'_>) -> Result<String, Refusal> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = part.chunk().await.map_err(refused)? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() as u64 > MAX_FIELD {
-            return Err(too_large(MAX_FIELD));
+impl From<Wrong> for Refusal {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::TooLarge => Self::bad_request("El formulario tiene demasiados campos").with_time(),
+            Wrong::NotUtf8 => Self::bad_request("Los campos deben ser texto en UTF-8"),
         }
     }
-    String::from_utf8(bytes).map_err(|_| Refusal::bad_request("Los campos deben ser texto en UTF-8"))
 }
 
 fn refused(error: multer::Error) -> Refusal {
     match error {
         multer::Error::FieldSizeExceeded { limit, .. } | multer::Error::StreamSizeExceeded { limit } => {
-            too_large(limit)
+            let error = format!("El archivo o el campo supera el límite de {limit} bytes");
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error).with_time()
         }
         _ => Refusal::bad_request("El formulario multipart no es válido o llegó incompleto").with_time(),
     }
-}
-
-fn too_large(limit: u64) -> Refusal {
-    let error = format!("El archivo o el campo supera el límite de {limit} bytes");
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error).with_time()
 }

@@ -1,27 +1,75 @@
-//! Forms (`application/x-www-form-urlencoded`) as PHP's `http_build_query` writes them: `venta[tipocomp]=01` is a field of a field.
+//! Fields of forms with names as PHP's `http_build_query` writes them: `venta[tipocomp]=01` is a field of a field. Those of
+//! `application/x-www-form-urlencoded` are read here, those of multipart one by one.
 
 use serde_json::{Map, Value};
 
-/// The most fields of a form: PHP's own limit.
-const MAX_FIELDS: usize = 1000;
-/// How deep fields may be in fields.
-const MAX_DEPTH: usize = 5;
+/// The most names of a form, each level of each field counted: what somebody sells has many lines, and each is a map in memory.
+const MAX_NAMES: usize = 100_000;
+/// How deep fields may be in fields. What is deeper has the rest of its name as a name, as in Express.
+const MAX_DEPTH: usize = 32;
 
-/// A form that is too large or too deep.
+/// Why a form is not read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unreasonable;
+pub(super) enum Wrong {
+    /// It has more than [`MAX_NAMES`] names.
+    TooLarge,
+    /// It is in another encoding than UTF-8.
+    NotUtf8,
+}
 
-/// The fields of a form. Of two with the same name the last one counts; lists become objects with the index as name.
-pub(super) fn fields(bytes: &[u8]) -> Result<Map<String, Value>, Unreasonable> {
-    let mut fields = Map::new();
-    for (count, (name, value)) in form_urlencoded::parse(bytes).enumerate() {
-        let path = path(&name);
-        if count >= MAX_FIELDS || path.len() > MAX_DEPTH {
-            return Err(Unreasonable);
+/// A form that is being read. Of two fields with the same name the last one counts; lists become objects with the index as name.
+#[derive(Default)]
+pub(super) struct Form {
+    fields: Map<String, Value>,
+    names: usize,
+}
+
+impl Form {
+    /// Reads a body of `application/x-www-form-urlencoded`.
+    pub(super) fn of_urlencoded(bytes: &[u8]) -> Result<Self, Wrong> {
+        let mut form = Self::default();
+        for field in bytes.split(|byte| *byte == b'&').filter(|field| !field.is_empty()) {
+            let (name, value) = match field.iter().position(|byte| *byte == b'=') {
+                Some(at) => (&field[..at], &field[at + 1..]),
+                None => (field, &[][..]),
+            };
+            form.add(&decoded(name)?, decoded(value)?)?;
         }
-        insert(&mut fields, &path, value.into_owned());
+        Ok(form)
     }
-    Ok(fields)
+
+    /// Adds a field.
+    pub(super) fn add(&mut self, name: &str, value: String) -> Result<(), Wrong> {
+        let path = path(name);
+        self.names += path.len();
+        if self.names > MAX_NAMES {
+            return Err(Wrong::TooLarge);
+        }
+        insert(&mut self.fields, &path, value);
+        Ok(())
+    }
+
+    /// The fields.
+    pub(super) fn into_fields(self) -> Map<String, Value> {
+        self.fields
+    }
+}
+
+/// A name or a value: a `+` is a space, a `%` with two digits a byte, and one without stands for itself.
+fn decoded(text: &[u8]) -> Result<String, Wrong> {
+    let digit = |at: usize| u8::try_from(char::from(*text.get(at)?).to_digit(16)?).ok();
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        let escaped = if *byte == b'%' { digit(at + 1).zip(digit(at + 2)) } else { None };
+        bytes.push(match escaped {
+            Some((high, low)) => high << 4 | low,
+            None if *byte == b'+' => b' ',
+            None => *byte,
+        });
+        at += if escaped.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8(bytes).map_err(|_| Wrong::NotUtf8)
 }
 
 /// `a[b][c]` as `a`, `b`, `c`. What is not written in this way is a name as it stands.
@@ -29,7 +77,7 @@ fn path(name: &str) -> Vec<&str> {
     let plain = || vec![name];
     let Some((first, rest)) = name.split_once('[') else { return plain() };
     let Some(rest) = rest.strip_suffix(']').filter(|_| !first.is_empty()) else { return plain() };
-    std::iter::once(first).chain(rest.split("][")).collect()
+    std::iter::once(first).chain(rest.splitn(MAX_DEPTH - 1, "][")).collect()
 }
 
 fn insert(fields: &mut Map<String, Value>, path: &[&str], value: String) {
@@ -55,7 +103,7 @@ mod tests {
     use serde_json::json;
 
     fn of(text: &str) -> Value {
-        Value::Object(fields(text.as_bytes()).unwrap())
+        Value::Object(Form::of_urlencoded(text.as_bytes()).unwrap().into_fields())
     }
 
     #[test]
@@ -73,6 +121,10 @@ mod tests {
     #[test]
     fn a_plus_is_a_space_unless_it_is_written_as_one() {
         assert_eq!(of("pdf=a%2Bb+c"), json!({ "pdf": "a+b c" }));
+        assert_eq!(
+            of("&a=100%&b%3D=%2&c=%zz%C3%b1&&d"),
+            json!({ "a": "100%", "b=": "%2", "c": "%zzñ", "d": "" })
+        );
     }
 
     #[test]
@@ -83,8 +135,30 @@ mod tests {
     }
 
     #[test]
+    fn a_form_may_have_many_fields_and_what_is_very_deep_is_flat() {
+        let many: String = (0..5000).map(|line| format!("items[{line}][a][b][c][d]={line}&")).collect();
+        assert_eq!(of(&many)["items"]["4999"]["a"]["b"]["c"]["d"], "4999");
+        let mut inner = &of(&format!("a{}=1", "[b]".repeat(40)));
+        for _ in 1..MAX_DEPTH {
+            inner = inner.as_object().unwrap().values().next().unwrap();
+        }
+        assert_eq!(*inner, json!({ (vec!["b"; 10].join("][")): "1" }));
+    }
+
+    #[test]
     fn a_form_has_an_end() {
-        assert_eq!(fields("a=1&".repeat(1001).as_bytes()), Err(Unreasonable));
-        assert_eq!(fields(b"a[b][c][d][e][f]=1"), Err(Unreasonable));
+        let wrong = |text: &[u8]| Form::of_urlencoded(text).err();
+        assert_eq!(wrong("a[b][c][d]=1&".repeat(MAX_NAMES / 4).as_bytes()), None);
+        assert_eq!(wrong("a[b][c][d]=1&".repeat(MAX_NAMES / 4 + 1).as_bytes()), Some(Wrong::TooLarge));
+        // A name of many levels costs no more than one of few.
+        assert_eq!(wrong(format!("a{}=1", "[]".repeat(1 << 20)).as_bytes()), None);
+    }
+
+    #[test]
+    fn another_encoding_is_not_guessed() {
+        for latin in [&b"message=%F1and%FA"[..], b"message=\xf1", b"%F1=1", b"a=1&b=%C3"] {
+            assert_eq!(Form::of_urlencoded(latin).err(), Some(Wrong::NotUtf8), "{latin:?}");
+        }
+        assert_eq!(of("a=%EF%BF%BD"), json!({ "a": "\u{fffd}" }));
     }
 }

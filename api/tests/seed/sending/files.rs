@@ -104,6 +104,25 @@ async fn a_form_with_a_file_keeps_its_name_and_type() {
     assert_eq!(error(&without), (400, "Número de destino requerido".to_owned()));
 }
 
+/// What PHP sends for `CURLOPT_POSTFIELDS => ['media' => base64_encode(…)]`.
+#[tokio::test]
+async fn a_field_of_a_form_may_have_a_file_in_base64() {
+    let api = Api::start(&[]).await;
+    let (ana, _, device) = linked(&api).await;
+    let pdf = [PDF, &[0xfb; 18 * 1024 * 1024]].concat();
+    let media = base64(&pdf);
+    let parts = [
+        ("number", "", "", TO.as_bytes()),
+        ("filename", "", "", b"F001-1.pdf".as_slice()),
+        ("media", "", "", media.as_bytes()),
+    ];
+    for path in ["/api/send-message", "/api/send-media", "/api/send-whatsap"] {
+        let sent = ana.upload(path, &parts).await;
+        assert_eq!(sent.status, StatusCode::OK, "{path}: {}", sent.text);
+        assert!(messages(&device).pop().unwrap()["media"]["data"] == media, "another file arrived");
+    }
+}
+
 #[tokio::test]
 async fn what_is_no_base64_is_refused_instead_of_sent_broken() {
     let api = Api::start(&[]).await;
@@ -164,11 +183,14 @@ async fn an_upload_has_limits() {
     let fits =
         ana.upload("/api/send-media", &[number, ("media", "a.pdf", "application/pdf", &large[1..])]).await;
     assert_eq!(fits.status, StatusCode::OK, "{}", fits.text);
-    let text = ana.upload("/api/send-media", &[number, ("message", "", "", &large[..300_000])]).await;
+    let text = ana.upload("/api/send-media", &[number, ("message", "", "", &large)]).await;
     assert_eq!(text.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", text.text);
-    let parts = vec![("x", "", "", b"x".as_slice()); 51];
+    let halves = [number, ("a", "", "", &large[1..]), ("b", "", "", &large[1..])];
+    let fields = ana.upload("/api/send-media", &halves).await;
+    assert_eq!(fields.status, StatusCode::PAYLOAD_TOO_LARGE, "{}", fields.text);
+    let parts = vec![("x", "", "", b"x".as_slice()); 100_001];
     let many = ana.upload("/api/send-media", &parts).await;
-    assert_eq!(many.status, StatusCode::BAD_REQUEST, "{}", many.text);
+    assert_eq!(error(&many), (400, "El formulario tiene demasiados campos".to_owned()));
     for (path, field) in
         [("/api/send-media", "pdf"), ("/api/send-whatsap", "media"), ("/api/send-message", "media")]
     {

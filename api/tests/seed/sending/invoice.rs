@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{OWN, PDF, TO, base64, batches, linked, messages};
 use crate::fixture::Api;
-use crate::person::error;
+use crate::person::{error, text};
 
 const CAPTION: &str = "*MI EMPRESA SAC & Cía*\n*RUC: 20100000001*\n=========================\n*ESTIMADO CLIENTE,*\n\
     Sr(es). CLIENTE SA\n=========================\n*SE ADJUNTA SU COMPROBANTE EN FORMATO XML Y PDF*\n\
@@ -57,32 +57,75 @@ async fn xml_and_pdf_are_one_batch_and_the_answer_says_that_both_went_out() {
     assert_eq!(batches(&device), [expected()]);
 }
 
+/// The invoice with names as PHP writes them.
+fn pairs() -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for (name, value) in invoice().as_object().unwrap() {
+        match value {
+            Value::Object(inner) => {
+                pairs.extend(inner.iter().map(|(inner, value)| (format!("{name}[{inner}]"), text(value))))
+            }
+            value => pairs.push((name.clone(), text(value))),
+        }
+    }
+    pairs
+}
+
 #[tokio::test]
 async fn a_form_with_nested_names_is_the_same_invoice() {
     let api = Api::start(&[]).await;
     let (ana, _, device) = linked(&api).await;
     assert!(base64(XML).contains(['+', '/']), "a plus must be on the way");
+    // What an invoice has beside what is used: lines, and their taxes.
+    let lines = (0..2000).flat_map(|line| {
+        [
+            (format!("venta[items][{line}][descripcion]"), "Pan".to_owned()),
+            (format!("venta[items][{line}][impuestos][0][tipo]"), "IGV".to_owned()),
+            (format!("venta[items][{line}][impuestos][0][a][b][c][d][e][f]"), "1".to_owned()),
+        ]
+    });
     let mut form = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in invoice().as_object().unwrap() {
-        match value {
-            Value::Object(inner) => {
-                for (inner, value) in inner {
-                    form.append_pair(&format!("{name}[{inner}]"), value.as_str().unwrap());
-                }
-            }
-            value => drop(form.append_pair(name, value.as_str().unwrap())),
-        }
-    }
     let answer = ana
         .post_as(
             "/api/send-whatsap-legacy",
             "application/x-www-form-urlencoded; charset=utf-8",
-            form.finish(),
+            form.extend_pairs(pairs().into_iter().chain(lines)).finish(),
         )
         .await;
     assert_eq!(answer.json()["message"], "Documentos en cola (tiempo de espera agotado)", "{}", answer.text);
     assert_eq!(answer.json()["warning"], "timeout");
     assert_eq!(batches(&device), [expected()]);
+}
+
+#[tokio::test]
+async fn names_of_multipart_are_nested_as_well() {
+    let api = Api::start(&[]).await;
+    let (ana, _, device) = linked(&api).await;
+    let mut pairs = pairs();
+    pairs.extend((0..100).map(|line| (format!("venta[items][{line}][total]"), "1.50".to_owned())));
+    pairs.push(("emisor[logo]".to_owned(), "A".repeat(300_000)));
+    let parts: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), "", "", value.as_bytes())).collect();
+    let answer = ana.upload("/api/send-whatsap-legacy", &parts).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(batches(&device), [expected()]);
+}
+
+#[tokio::test]
+async fn a_form_in_another_encoding_is_refused() {
+    let api = Api::start(&[]).await;
+    let (ana, _, device) = linked(&api).await;
+    let refused = (400, "Los campos deben ser texto en UTF-8".to_owned());
+    let form = "application/x-www-form-urlencoded";
+    let answer = ana.post_as("/api/send-message", form, format!("number={TO}&message=%F1and%FA")).await;
+    assert_eq!(error(&answer), refused);
+    let answer = ana.post_as("/api/send-message", form, [b"number=1&message=", &b"\xf1"[..]].concat()).await;
+    assert_eq!(error(&answer), refused);
+    let parts = [("number", "", "", TO.as_bytes()), ("message", "", "", b"\xf1and\xfa".as_slice())];
+    assert_eq!(error(&ana.upload("/api/send-message", &parts).await), refused);
+    assert_eq!(batches(&device), Vec::<Value>::new());
+    let answer = ana.post_as("/api/send-message", form, format!("number={TO}&message=%C3%B1and%C3%BA")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(messages(&device)[0]["text"], "ñandú");
 }
 
 #[tokio::test]
