@@ -75,7 +75,7 @@ fn files(value: Option<Value>) -> Result<Vec<(Source, Option<String>)>, Refusal>
     let missing = || Refusal::bad_request("Faltan datos");
     let list: Vec<Value> = match value {
         Some(Value::Array(list)) => list,
-        Some(Value::Object(numbered)) => numbered.into_iter().map(|(_, file)| file).collect(),
+        Some(Value::Object(numbered)) => in_order(numbered),
         _ => return Err(missing()),
     };
     if list.is_empty() {
@@ -92,4 +92,11 @@ fn files(value: Option<Value>) -> Result<Vec<(Source, Option<String>)>, Refusal>
             Ok((Source::of(&mut fields, None)?.ok_or_else(missing)?, caption))
         })
         .collect()
+}
+
+/// The numbered fields of a form by their numbers, as text 10 would come before 9; what has another name comes last.
+fn in_order(numbered: Map<String, Value>) -> Vec<Value> {
+    let mut numbered: Vec<_> = numbered.into_iter().collect();
+    numbered.sort_by_key(|(name, _)| name.parse().unwrap_or(u64::MAX));
+    numbered.into_iter().map(|(_, file)| file).collect()
 }

@@ -236,3 +236,24 @@ async fn a_receipt_is_several_files_in_order_a_second_and_a_half_apart() {
     assert_eq!(error(&answer), (400, "Se aceptan hasta 10 archivos por envío".to_owned()));
     assert_eq!(batches(&device).len(), 2);
 }
+
+#[tokio::test]
+async fn files_of_a_form_are_in_the_order_of_their_numbers() {
+    let api = Api::start(&[]).await;
+    let (ana, _, device) = linked(&api).await;
+    let mut pairs = vec![("number".to_owned(), TO.to_owned())];
+    for number in [11, 8, 10, 9] {
+        pairs.push((format!("files[{number}][media]"), base64(PDF)));
+        pairs.push((format!("files[{number}][filename]"), format!("{number}.pdf")));
+    }
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&pairs).finish();
+    let sent = ana.post_as("/api/send-receipt", "application/x-www-form-urlencoded", form).await;
+    assert_eq!(sent.json()["filenames"], json!(["8.pdf", "9.pdf", "10.pdf", "11.pdf"]), "{}", sent.text);
+    let parts: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), "", "", value.as_bytes())).collect();
+    let sent = ana.upload("/api/send-receipt", &parts).await;
+    assert_eq!(sent.json()["filenames"], json!(["8.pdf", "9.pdf", "10.pdf", "11.pdf"]), "{}", sent.text);
+    let names: Vec<_> =
+        messages(&device).iter().map(|message| message["media"]["fileName"].clone()).collect();
+    assert_eq!(names[..4], ["8.pdf", "9.pdf", "10.pdf", "11.pdf"]);
+    assert_eq!(names[..4], names[4..]);
+}
