@@ -92,11 +92,15 @@ async fn store(
 
 /// The text under both files. What is not given is left empty.
 fn caption(fields: &Fields) -> Result<String, Refusal> {
+    let value = |object: &str, name: &str| fields.value(object).and_then(|object| object.get(name));
     let of = |object: &str, name: &str| -> Result<String, Refusal> {
-        let Some(Value::Object(object)) = fields.value(object) else { return Ok(String::new()) };
-        Ok(Fields::new(object.clone()).text_or_integer(name)?.unwrap_or_default())
+        let Some(value) = value(object, name) else { return Ok(String::new()) };
+        // Under the name by which its caller finds it.
+        let path = format!("{object}.{name}");
+        let field = Fields::new(Map::from_iter([(path.clone(), value.clone())]));
+        Ok(field.text_or_integer(&path)?.unwrap_or_default())
     };
-    let customer = if of("venta", "tipocomp")? == INVOICE { "razon_social" } else { "nombre" };
+    let customer = if is_invoice(value("venta", "tipocomp")) { "razon_social" } else { "nombre" };
     Ok(format!(
         "*{}*\n\
          *RUC: {}*\n\
@@ -111,6 +115,15 @@ fn caption(fields: &Fields) -> Result<String, Refusal> {
         of("emisor", "ruc")?,
         of("cliente", customer)?,
     ))
+}
+
+/// Whether `venta.tipocomp` equals [`INVOICE`] as in JavaScript, where a number is compared as one.
+fn is_invoice(kind: Option<&Value>) -> bool {
+    match kind {
+        Some(Value::String(text)) => text == INVOICE,
+        Some(Value::Number(number)) => number.as_f64() == INVOICE.parse().ok(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +147,23 @@ mod tests {
              =========================\n*SE ADJUNTA SU COMPROBANTE EN FORMATO XML Y PDF*\n=========================\n\
              Número de whatsapp solo para notificaciones, no responder a este mensaje"
         );
+    }
+
+    #[test]
+    fn an_invoice_is_one_as_in_javascript() {
+        for (kind, customer) in [
+            (json!("01"), "A"),
+            (json!(1), "A"),
+            (json!(1.0), "A"),
+            (json!("1"), "Ana"),
+            (json!(3), "Ana"),
+            (json!({ "a": 1 }), "Ana"),
+            (Value::Null, "Ana"),
+        ] {
+            let sold =
+                json!({ "venta": { "tipocomp": kind }, "cliente": { "razon_social": "A", "nombre": "Ana" } });
+            assert!(caption_of(sold).contains(&format!("\nSr(es). {customer}\n")), "{kind}");
+        }
     }
 
     #[test]

@@ -184,6 +184,10 @@ async fn an_invoice_is_stored_whole_or_not_at_all() {
         }
     }
     let mut body = invoice();
+    body["emisor"]["ruc"] = json!(1.5);
+    let answer = ana.post("/api/send-whatsap-legacy", body).await;
+    assert_eq!(error(&answer), (400, "El campo emisor.ruc debe ser un texto".to_owned()));
+    let mut body = invoice();
     body["pdf"] = json!("%%%");
     let answer = ana.post("/api/send-whatsap-legacy", body).await;
     assert_eq!(error(&answer), (400, "El campo pdf no es base64 válido".to_owned()));
