@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use enlace_api::auth::mounted::administrator_of_folder;
 use enlace_api::database::Database;
 use enlace_api::directory::KubernetesDirectory;
@@ -68,7 +68,8 @@ fn main() -> ExitCode {
         eprintln!("enlace-api: {}", line(&error.into()));
         return ExitCode::FAILURE;
     }
-    let arguments = Arguments::parse();
+    let matches = environment::unset_when_empty(Arguments::command()).get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let wanted = std::env::var("ENLACE_LOG").ok();
     let filter = EnvFilter::new(program::log_directives(LOGGED, &["enlace"], wanted.as_deref()));
     tracing_subscriber::fmt()

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use enlace_api::seed::environment::unset_when_empty;
 use enlace_contract::duration::Period;
 use enlace_contract::name::DeviceKey;
 use reqwest::Url;
@@ -40,7 +41,7 @@ impl Arguments {
         // It asks no Enlace: it is one. An argument of its own keeps the global one out of its help.
         let hidden = |name: &'static str| Arg::new(name).long(name).hide(true);
         let command = Self::command().mut_subcommand("standalone", |standalone| {
-            standalone.arg(hidden("url").value_parser(http_url)).arg(hidden("token"))
+            unset_when_empty(standalone).arg(hidden("url").value_parser(http_url)).arg(hidden("token"))
         });
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }

@@ -3,8 +3,13 @@
 //!
 //! With none of the `DB_*` there is no database server; with one of them, what is not given is as it was there.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use clap::Command;
+use clap::builder::Resettable;
+
+use super::dotenv;
 use crate::database::{DatabaseUrl, InvalidDatabaseUrl};
 
 /// The names.
@@ -16,11 +21,9 @@ pub enum InvalidEnvironment {
     /// The file is there and is not read.
     #[error("the file .env cannot be read")]
     Unreadable(#[source] std::io::Error),
-    /// A line of it is not of the form.
-    #[error(
-        "the file .env has a line that is not of the form NAME=value (with what is special in quotes): {0}"
-    )]
-    Line(String),
+    /// A value of it cannot be one of the environment.
+    #[error("the file .env has values that cannot be put into the environment")]
+    Unusable,
     /// The port is none.
     #[error("DB_PORT is not a port: write a number from 1 to 65535, or leave it out for 3306")]
     Port,
@@ -29,23 +32,45 @@ pub enum InvalidEnvironment {
     Database(#[from] InvalidDatabaseUrl),
 }
 
-/// Puts what a file `.env` has into the environment; what is there already stays. No file is no fault. It must be called while the process
-/// has one thread.
+/// Puts what a file `.env` has into the environment, read as Node's `dotenv` reads it; what is there already stays. No file is no fault. It must
+/// be called while the process has one thread.
 ///
 /// # Errors
-/// When the file cannot be read or understood.
+/// When the file cannot be read.
 pub fn load_file(file: &Path) -> Result<(), InvalidEnvironment> {
-    match dotenvy::from_path(file) {
-        Ok(()) => Ok(()),
-        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(dotenvy::Error::Io(error)) => Err(InvalidEnvironment::Unreadable(error)),
-        // The line may be that of a password: its name alone is shown.
-        Err(dotenvy::Error::LineParse(line, _)) => {
-            let name = line.split_once('=').map_or("it has no =", |(name, _)| name.trim());
-            Err(InvalidEnvironment::Line(name.to_owned()))
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(InvalidEnvironment::Unreadable(error)),
+    };
+    let values = dotenv::read(&String::from_utf8_lossy(&bytes));
+    // The error may have a value in it.
+    dotenvy::from_read(written(&values).as_bytes()).map_err(|_| InvalidEnvironment::Unusable)
+}
+
+/// Values in the syntax of `dotenvy`. It sets them, which is `unsafe`, and reads nothing but this.
+fn written(values: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
+    for (name, value) in values {
+        // Other names are nobody's here.
+        let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if !name.chars().all(usable) || name.starts_with(|c: char| c.is_ascii_digit()) {
+            continue;
         }
-        Err(_) => Err(InvalidEnvironment::Line("one of them".to_owned())),
+        // A variable of the environment ends with a zero.
+        let value = value.split('\0').next().unwrap_or_default();
+        let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('$', r"\$");
+        text.push_str(&format!("{name}=\"{value}\"\n"));
     }
+    text
+}
+
+/// A command whose options take a variable that is set and empty for one that is not set.
+pub fn unset_when_empty(command: Command) -> Command {
+    command.mut_args(|option| {
+        let empty = option.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        if empty { option.env(Resettable::Reset) } else { option }
+    })
 }
 
 /// The database server that the environment names; none when it names none. `DATABASE_URL` goes before the rest.
@@ -123,12 +148,22 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_told_by_its_name() {
+    fn what_the_file_has_comes_into_the_environment_as_it_is() {
+        let odd = ["pa$wo${X}rd", "a\\b\\", "\"'`", "two\nlines\r\n", " a # b ", "", "ñ", "\\n"];
+        let values: BTreeMap<_, _> =
+            odd.iter().enumerate().map(|(at, value)| (format!("A{at}"), (*value).to_owned())).collect();
+        let text = written(&values);
+        let set = dotenvy::from_read_iter(text.as_bytes());
+        assert_eq!(set.map(Result::unwrap).collect::<BTreeMap<_, _>>(), values);
+        let nobodys = [("DB-X.Y", "1"), ("1A", "1"), ("ZERO", "a\0b")];
+        let nobodys = nobodys.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(written(&nobodys.into()), "ZERO=\"a\"\n");
+    }
+
+    #[test]
+    fn no_file_is_no_fault_and_one_that_cannot_be_read_is() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join(".env");
-        assert!(load_file(&file).is_ok());
-        std::fs::write(&file, "DB_PASSWORD='s3cret\nx\n").unwrap();
-        let error = load_file(&file).unwrap_err().to_string();
-        assert!(error.contains("DB_PASSWORD") && !error.contains("s3cret"), "{error}");
+        assert!(load_file(&folder.path().join(".env")).is_ok());
+        assert!(matches!(load_file(folder.path()), Err(InvalidEnvironment::Unreadable(_))));
     }
 }

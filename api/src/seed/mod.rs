@@ -6,7 +6,7 @@
 //!   connections; [`qr`]: codes to scan,
 //! * [`sending`]: messages, files and invoices, which go out through a device's outbox,
 //! * [`instances`]: devices by the identifiers that callers know, among the caller's own only,
-//! * [`live`]: live events over Socket.IO, [`environment`]: configuration by the names that were in use before,
+//! * [`live`]: live events over Socket.IO, [`environment`]: configuration by the names that were in use before, `dotenv`: the file they stand in,
 //!   `log`: log lines that scripts look for,
 //! * [`states`]: from a phase to `INIT`, `QR`, `CONNECTED` …, pure,
 //! * [`extract`]: what a handler takes ([`SeedUser`], fields of a query or a body), [`answers`]: JSON and errors in Spanish.
@@ -16,6 +16,7 @@
 pub mod accounts;
 pub mod answers;
 pub mod devices;
+mod dotenv;
 pub mod environment;
 pub mod extract;
 pub mod instances;

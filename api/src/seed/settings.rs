@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args};
 use enlace_contract::duration::Period;
 use enlace_contract::name::DeviceKey;
@@ -22,7 +23,12 @@ pub struct Settings {
     )]
     pub namespace: String,
     /// Answer /api/connections without a token with counts, and no numbers.
-    #[arg(long = "compatible-anonymous-counts", env = "ENLACE_COMPATIBLE_ANONYMOUS_COUNTS")]
+    #[arg(
+        long = "compatible-anonymous-counts",
+        env = "ENLACE_COMPATIBLE_ANONYMOUS_COUNTS",
+        value_parser = BoolishValueParser::new(),
+        action = ArgAction::SetTrue
+    )]
     pub anonymous_counts: bool,
     /// Whether anybody may register; if not, an administrator makes the accounts.
     #[arg(
@@ -30,12 +36,17 @@ pub struct Settings {
         value_name = "BOOL",
         env = "ENLACE_COMPATIBLE_REGISTRATION",
         default_value_t = true,
+        value_parser = BoolishValueParser::new(),
         action = ArgAction::Set
     )]
     pub registration: bool,
     /// Write the log lines that scripts may look for ("✅ Cliente … conectado exitosamente a WhatsApp" …). They have phone numbers in them.
-    #[arg(long = "compatible-log", env = "ENLACE_SEED_LOG", value_parser = clap::builder::BoolishValueParser::new(),
-        action = ArgAction::SetTrue)]
+    #[arg(
+        long = "compatible-log",
+        env = "ENLACE_SEED_LOG",
+        value_parser = BoolishValueParser::new(),
+        action = ArgAction::SetTrue
+    )]
     pub log: bool,
     /// Devices that one user may have.
     #[arg(
@@ -124,6 +135,24 @@ mod tests {
             let variable =
                 option.get_env().and_then(|name| name.to_str()).expect("an option without a variable");
             assert!(chart.contains(&format!("- name: {variable}\n")), "{variable} is no value of the chart");
+        }
+    }
+
+    #[test]
+    fn a_switch_has_the_same_words_everywhere() {
+        let program = Settings::augment_args(clap::Command::new("program"));
+        let switches = ["anonymous_counts", "registration", "log"];
+        for (word, is) in
+            [("1", true), ("0", false), ("true", true), ("FALSE", false), ("yes", true), ("no", false)]
+        {
+            for switch in switches {
+                let option = program.get_arguments().find(|option| option.get_id() == switch).unwrap();
+                let parser = option.get_value_parser().clone();
+                let option = clap::Arg::new("x").long("x").value_parser(parser);
+                let read = clap::Command::new("program").arg(option);
+                let read = read.try_get_matches_from(["program", &format!("--x={word}")]).unwrap();
+                assert_eq!(read.get_one::<bool>("x"), Some(&is), "{switch}={word}");
+            }
         }
     }
 
