@@ -7,6 +7,8 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 
 use crate::build::Trust;
+use crate::cluster;
+use crate::images;
 use crate::run;
 use crate::workspace::Workspace;
 
@@ -23,6 +25,8 @@ enum What {
     Device(Device),
     /// The compatible API beside an Express server: processor time of a request, requests a second, memory.
     Api(Api),
+    /// The chart on a real Kubernetes: linking, the memory of operator and API, what the API adds to a request.
+    Cluster(OnCluster),
 }
 
 #[derive(Args)]
@@ -45,6 +49,19 @@ struct Api {
     requests: u32,
 }
 
+#[derive(Args)]
+struct OnCluster {
+    /// How many numbers are linked, 1 to 50.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    devices: u32,
+    /// Requests of a route through the API, and as many at the device, 100 to 4000.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(100..=4000))]
+    requests: u32,
+    /// How long everything rests before memory is read.
+    #[arg(long, default_value = "20s")]
+    idle: String,
+}
+
 /// Builds and starts it.
 ///
 /// # Errors
@@ -54,18 +71,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     match &options.what {
         What::Device(options) => device(&workspace, options),
         What::Api(options) => api(&workspace, options),
+        What::Cluster(options) => on_cluster(&workspace, options),
     }
 }
 
 fn device(workspace: &Workspace, options: &Device) -> anyhow::Result<ExitCode> {
     eprintln!("Building the programs as they are released; the first time this takes some minutes.");
-    // By itself, as it is released: no other package of the build has a say in its features. It trusts the simulator all the same.
-    let mut build = workspace.cargo_without_features("build", Trust::Simulator);
-    build.args(["--release", "--package", "enlace-device-pod", "--bin", "device-pod"]);
-    run::run(build.args(["--features", "simulator-trust"]))?;
-    let mut build = workspace.cargo_without_features("build", Trust::Simulator);
-    build.args(["--release", "--package", "whatsapp-simulator", "--package", "enlace-bench", "--bins"]);
-    run::run(&mut build)?;
+    workspace.build_measured("enlace-device-pod", "device-pod")?;
+    workspace.build_benchmarks()?;
 
     let mut bench = Command::new(workspace.release_program(Trust::Simulator, "enlace-bench"));
     bench.arg("--device").arg(workspace.release_program(Trust::Simulator, "device-pod"));
@@ -80,12 +93,8 @@ fn device(workspace: &Workspace, options: &Device) -> anyhow::Result<ExitCode> {
 
 fn api(workspace: &Workspace, options: &Api) -> anyhow::Result<ExitCode> {
     eprintln!("Building the programs as they are released; the first time this takes some minutes.");
-    let mut build = workspace.cargo_without_features("build", Trust::Simulator);
-    build.args(["--release", "--package", "enlace-cli", "--bin", "enlace", "--features", "simulator-trust"]);
-    run::run(&mut build)?;
-    let mut build = workspace.cargo_without_features("build", Trust::Simulator);
-    build.args(["--release", "--package", "whatsapp-simulator", "--package", "enlace-bench", "--bins"]);
-    run::run(&mut build)?;
+    workspace.build_measured("enlace-cli", "enlace")?;
+    workspace.build_benchmarks()?;
     let express = express(workspace)?;
 
     let mut bench = Command::new(workspace.release_program(Trust::Simulator, "enlace-bench-api"));
@@ -95,6 +104,20 @@ fn api(workspace: &Workspace, options: &Api) -> anyhow::Result<ExitCode> {
     bench.args(["--build", &format!("{}, release profile; Node {}", compiler(workspace)?, node()?)]);
     let error = std::os::unix::process::CommandExt::exec(&mut bench);
     Err(anyhow::Error::new(error).context("cannot start the benchmark"))
+}
+
+fn on_cluster(workspace: &Workspace, options: &OnCluster) -> anyhow::Result<ExitCode> {
+    cluster::can_measure(workspace)?;
+    eprintln!("Building the programs as they are released; the first time this takes some minutes.");
+    let archives = images::measured(workspace)?;
+    workspace.build_benchmarks()?;
+
+    let mut bench = Command::new(workspace.release_program(Trust::Simulator, "enlace-bench-cluster"));
+    bench.args(["--devices", &options.devices.to_string(), "--requests", &options.requests.to_string()]);
+    bench.args(["--idle", &options.idle]).arg("--images").arg(images::released_folder(workspace));
+    let build = format!("{}, release profile; the device trusts the simulator", compiler(workspace)?);
+    cluster::measure(workspace, &archives, bench.args(["--build", &build]))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The folder of the Express server, with its packages.

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::run;
 use crate::workspace::Workspace;
 
 /// Whose certificate a program accepts.
@@ -43,6 +44,27 @@ impl Workspace {
             .env("CARGO_TARGET_DIR", self.output(trust))
             .env("CARGO_BUILD_BUILD_DIR", &self.intermediate);
         command
+    }
+
+    /// Builds a program to be measured: as it is released, so by itself, and no other package of the build has a say in its features. But
+    /// it trusts the simulator.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub(crate) fn build_measured(&self, package: &str, program: &str) -> anyhow::Result<()> {
+        let mut build = self.cargo_without_features("build", Trust::Simulator);
+        build.args(["--release", "--package", package, "--bin", program, "--features", "simulator-trust"]);
+        run::run(&mut build)
+    }
+
+    /// Builds the simulator and the benchmarks.
+    ///
+    /// # Errors
+    /// They do not build.
+    pub(crate) fn build_benchmarks(&self) -> anyhow::Result<()> {
+        let mut build = self.cargo_without_features("build", Trust::Simulator);
+        build.args(["--release", "--package", "whatsapp-simulator", "--package", "enlace-bench", "--bins"]);
+        run::run(&mut build)
     }
 
     /// `cargo`, for what builds nothing.

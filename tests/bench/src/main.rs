@@ -6,6 +6,7 @@
 //! * [`world`]: the programs that run, and the event stream that everything is read from,
 //! * [`programs`]: starting and ending programs,
 //! * [`series`]: what was measured, and what it comes to,
+//! * [`status`]: the memory and the threads of a process,
 //! * [`environment`]: what the figures depend on,
 //! * [`report`]: the table, and the same for machines.
 
@@ -16,6 +17,7 @@ mod programs;
 mod report;
 mod resting;
 mod series;
+mod status;
 mod world;
 
 use std::path::PathBuf;

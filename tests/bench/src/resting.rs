@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use enlace_contract::duration::Period;
 
 use crate::series::{Series, Unit};
+use crate::status::Status;
 use crate::world::Device;
 
 /// Lets a connected device rest, then reads its memory and what it used of the processor meanwhile.
@@ -48,35 +49,6 @@ pub(crate) fn afterwards(device: &Device) -> anyhow::Result<Series> {
     Ok(Series::single("busyRss", "memory after all messages (VmRSS)", Unit::bytes(status.resident)))
 }
 
-/// Of `/proc/PID/status`; sizes in bytes.
-#[derive(Debug, PartialEq, Eq)]
-struct Status {
-    resident: u64,
-    anonymous: u64,
-    threads: u32,
-}
-
-impl Status {
-    fn of(process: u32) -> anyhow::Result<Self> {
-        Self::parse(&std::fs::read_to_string(format!("/proc/{process}/status"))?)
-    }
-
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        let value = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next())
-                .with_context(|| format!("the kernel does not say {name}"))
-        };
-        // The kernel's kB is 1,024 bytes.
-        let size = |name| anyhow::Ok(value(name)?.parse::<u64>()? * 1_024);
-        Ok(Self {
-            resident: size("VmRSS")?,
-            anonymous: size("RssAnon")?,
-            threads: value("Threads")?.parse()?,
-        })
-    }
-}
-
 fn cpu_time(process: u32) -> anyhow::Result<Duration> {
     let ticks = ticks(&std::fs::read_to_string(format!("/proc/{process}/stat"))?)?;
     Ok(Duration::from_secs(ticks) / ticks_per_second()?)
@@ -97,15 +69,6 @@ fn ticks(stat: &str) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_memory_is_read_in_bytes() {
-        let text = "Name:\tdevice-pod\nVmRSS:\t   20480 kB\nRssAnon:\t    1024 kB\nThreads:\t5\n";
-        let status = Status { resident: 20 << 20, anonymous: 1 << 20, threads: 5 };
-        assert_eq!(Status::parse(text).unwrap(), status);
-        let error = Status::parse("VmRSS:\t1 kB\n").unwrap_err();
-        assert_eq!(error.to_string(), "the kernel does not say RssAnon");
-    }
 
     #[test]
     fn both_times_are_added_whatever_the_name_is() {

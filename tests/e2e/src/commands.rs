@@ -59,18 +59,23 @@ pub fn try_helm(arguments: &[&str], values: Option<&Value>) -> Result<String, Re
     run("helm", arguments, values.map(Value::to_string).as_deref())
 }
 
+/// A command that is told the cluster under test, and nothing else yet.
+pub fn command(program: &str, arguments: &[&str]) -> Command {
+    let kubeconfig = std::env::var_os(CLUSTER).unwrap_or_else(|| {
+        panic!("{CLUSTER} names no cluster: run these tests with cargo xtask cluster test")
+    });
+    let mut command = Command::new(program);
+    command.args(arguments).env("KUBECONFIG", kubeconfig);
+    command
+}
+
 fn must(program: &str, arguments: &[&str], input: Option<&str>) -> String {
     let done = run(program, arguments, input);
     done.unwrap_or_else(|Refused(words)| panic!("{program} {}: {words}", arguments.join(" ")))
 }
 
 fn run(program: &str, arguments: &[&str], input: Option<&str>) -> Result<String, Refused> {
-    let kubeconfig = std::env::var_os(CLUSTER).unwrap_or_else(|| {
-        panic!("{CLUSTER} names no cluster: run these tests with cargo xtask cluster test")
-    });
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("KUBECONFIG", kubeconfig)
+    let mut child = command(program, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

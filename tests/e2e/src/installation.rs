@@ -24,7 +24,16 @@ const SIMULATOR_PORT: u16 = 8788;
 /// A prefix for the images' names on a cluster of one's own: `registry.example.com/team`.
 const REGISTRY: &str = "ENLACE_TEST_REGISTRY";
 
+/// The arguments of helm to take the chart away.
+const UNINSTALL: [&str; 7] = ["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "120s"];
+
 static INSTALLED: OnceLock<String> = OnceLock::new();
+static CHOSEN: OnceLock<Value> = OnceLock::new();
+
+/// Other values than the tests' from the first installation on; once, and before it.
+pub fn choose(changes: Value) {
+    assert!(INSTALLED.get().is_none() && CHOSEN.set(changes).is_ok(), "it is installed already");
+}
 
 /// Installs, if that was not done; a client that plays the people of the simulated WhatsApp.
 pub fn whatsapp() -> Control {
@@ -61,7 +70,14 @@ fn merge(into: &mut Value, changes: &Value) {
 /// `helm uninstall`; helm waits for what the chart does then.
 pub fn uninstall() {
     note(UNINSTALLED);
-    helm(&["uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--timeout", "120s"], None);
+    helm(&UNINSTALL, None);
+}
+
+/// Uninstalls and removes every namespace that was made, whatever became of it. The definition stays, as the chart keeps it.
+pub fn remove() {
+    // It may not be there, or not whole.
+    let _ = try_helm(&UNINSTALL, None);
+    clean();
 }
 
 /// Whether the installation was being uninstalled then: its rights go before its last pod has ended.
@@ -174,7 +190,7 @@ fn start_simulator() -> String {
 }
 
 fn values(simulator: &str) -> Value {
-    json!({
+    let mut values = json!({
         "image": {"registry": registry()},
         "operator": {"replicas": 2, "log": "info,enlace_operator=debug"},
         "devices": {
@@ -184,7 +200,11 @@ fn values(simulator: &str) -> Value {
             ],
             "secretNamespaces": [SECRETS],
         },
-    })
+    });
+    if let Some(changes) = CHOSEN.get() {
+        merge(&mut values, changes);
+    }
+    values
 }
 
 fn image(name: &str) -> String {

@@ -9,7 +9,7 @@
 //! * [`pause`]: the image that every pod needs,
 //! * [`process`]: programs that go on when this one has ended,
 //! * [`up`] and [`down`]: the way from nothing to a cluster, and back,
-//! * [`testing`]: the tests that run on it.
+//! * [`testing`] and [`measuring`]: the tests and the benchmark that run on it.
 //!
 //! `tests/cluster/README.md` says what this Kubernetes has and what it lacks.
 
@@ -18,6 +18,7 @@ mod credentials;
 mod down;
 mod host;
 mod layout;
+mod measuring;
 mod network;
 mod pause;
 mod process;
@@ -25,6 +26,7 @@ mod programs;
 mod testing;
 mod up;
 
+pub(crate) use self::measuring::{can_measure, measure};
 pub(crate) use self::testing::{announce, test};
 
 use std::fs::{self, File};
@@ -43,6 +45,11 @@ use crate::workspace::Workspace;
 
 /// The variable that names the kubeconfig of a cluster of one's own. `KUBECONFIG` is never looked at: it may name anything.
 const OWN_CLUSTER: &str = "ENLACE_TEST_KUBECONFIG";
+
+/// The variable with the file of the audit log.
+const AUDIT_LOG: &str = "ENLACE_TEST_AUDIT_LOG";
+/// The variable with the address of this machine at which pods reach a server of a test.
+const DATABASE_ADDRESS: &str = "ENLACE_TEST_DATABASE_ADDRESS";
 
 /// Options of `cargo xtask cluster`.
 #[derive(Args)]
@@ -104,6 +111,24 @@ struct Cluster {
     node_address: Option<&'static str>,
     /// A folder with `kubectl` and `helm`; none for a cluster of one's own, whose owner has them.
     programs: Option<PathBuf>,
+}
+
+impl Cluster {
+    /// Tells a program of it in its environment, and where to find `kubectl` and `helm`.
+    fn tell(&self, command: &mut Command) -> anyhow::Result<()> {
+        let Self { kubeconfig, audit_log, node_address, programs } = self;
+        command.env(OWN_CLUSTER, kubeconfig);
+        if let Some(audit_log) = audit_log {
+            command.env(AUDIT_LOG, audit_log);
+        }
+        if let Some(node_address) = node_address {
+            command.env(DATABASE_ADDRESS, node_address);
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = programs.iter().cloned().chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(folders)?);
+        Ok(())
+    }
 }
 
 /// Starts a cluster, unless one runs: that one is used. One that is half dead is ended first.

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use super::{Cluster, OWN_CLUSTER, Programs, down, host, layout, load, own_cluster, up};
+use super::{AUDIT_LOG, Cluster, DATABASE_ADDRESS, Programs, down, host, layout, load, own_cluster, up};
 use crate::build::Trust;
 use crate::images;
 use crate::run::{self, Outcome};
@@ -15,11 +15,9 @@ const PROGRAMS: [&str; 2] = ["installation", "permissions"];
 const AT_A_TIME: &str = "--test-threads=4";
 /// What a cluster of one's own cannot tell by itself: the variable, and the tests that need it.
 const TOLD: [(&str, &str); 2] = [
-    ("ENLACE_TEST_AUDIT_LOG", "tests of permissions: ENLACE_TEST_AUDIT_LOG names no audit log"),
+    (AUDIT_LOG, "tests of permissions: ENLACE_TEST_AUDIT_LOG names no audit log"),
     (DATABASE_ADDRESS, "tests on a database server: ENLACE_TEST_DATABASE_ADDRESS names no address for it"),
 ];
-/// The variable with the address of this machine at which pods reach a server of a test.
-const DATABASE_ADDRESS: &str = "ENLACE_TEST_DATABASE_ADDRESS";
 
 /// Says what [`test`] will install and build, when it will.
 ///
@@ -83,26 +81,16 @@ fn run_program(
     program: &str,
     words: &[String],
 ) -> anyhow::Result<usize> {
-    let Cluster { kubeconfig, audit_log, node_address, programs } = cluster;
     let mut command = workspace.cargo("test", Trust::Simulator);
     // Of the whole workspace, so that nothing is built again with other features.
     command.args(["--workspace", "--test", program, "--", "--ignored", AT_A_TIME]).args(words);
-    command.env(OWN_CLUSTER, kubeconfig);
-    if let Some(audit_log) = audit_log {
-        command.env("ENLACE_TEST_AUDIT_LOG", audit_log);
-    }
-    if let Some(node_address) = node_address {
-        command.env(DATABASE_ADDRESS, node_address);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = programs.iter().cloned().chain(std::env::split_paths(&path));
-    command.env("PATH", std::env::join_paths(folders)?);
+    cluster.tell(&mut command)?;
     let output = run::run_and_read(&mut command)?;
     Ok(output.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count())
 }
 
 /// Why they cannot run here, if so. A cluster of one's own needs nothing of this machine.
-fn obstacle(workspace: &Workspace) -> anyhow::Result<Option<String>> {
+pub(super) fn obstacle(workspace: &Workspace) -> anyhow::Result<Option<String>> {
     if own_cluster().is_some() {
         return Ok(None);
     }

@@ -13,7 +13,10 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("whatsapp-simulator", &[]),
     ("xtask", &[]),
     ("enlace-demo", &["enlace-contract", "whatsapp-simulator"]),
-    ("enlace-bench", &["enlace-contract", "enlace-databases", "whatsapp-simulator"]),
+    (
+        "enlace-bench",
+        &["enlace-contract", "enlace-crds", "enlace-databases", "enlace-e2e", "whatsapp-simulator"],
+    ),
     ("enlace-e2e", &["enlace-contract", "enlace-crds", "whatsapp-simulator"]),
     ("enlace-compat", &["enlace-databases", "whatsapp-simulator"]),
     ("enlace-databases", &[]),

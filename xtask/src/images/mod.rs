@@ -54,6 +54,20 @@ pub(super) enum Profile {
     Release,
     /// For tests: what `cargo xtask test` builds anyway, stripped. The device accepts a simulator; the simulator is an image as well.
     Light,
+    /// For benchmarks, beside the released ones: a device that is built as it is released but accepts a simulator, and the simulator.
+    #[value(skip)]
+    Measured,
+}
+
+impl Profile {
+    /// The name of its folder below `images` in the target folder.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Light => "light",
+            Self::Measured => "measured",
+        }
+    }
 }
 
 /// Makes the images and prints where they are.
@@ -62,19 +76,15 @@ pub(super) enum Profile {
 /// A program does not build, is linked to something that is not there, or buildah fails.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let Options { profile, out, programs: finished, registry, push } = options;
-    if *push && *profile == Profile::Light {
+    if *push && *profile != Profile::Release {
         bail!(
             "images of the profile light are for tests: their device accepts any server's certificate. They are not pushed"
         );
     }
     let workspace = Workspace::open()?;
-    let name = match profile {
-        Profile::Release => "release",
-        Profile::Light => "light",
-    };
     let out = match out {
         Some(folder) => std::path::absolute(folder)?,
-        None => workspace.target.join("images").join(name),
+        None => folder(&workspace, *profile),
     };
     let buildah = Buildah::open(&out)?;
     let finished = match finished {
@@ -120,9 +130,35 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// As for [`run`].
 pub(crate) fn light(workspace: &Workspace) -> anyhow::Result<Vec<PathBuf>> {
-    let out = workspace.target.join("images/light");
-    let profile = Profile::Light;
-    run(&Options { profile, out: Some(out.clone()), programs: None, registry: None, push: false })?;
+    archives(workspace, Profile::Light)
+}
+
+/// Makes the images for a measurement; gives their archives. The operator and the API are as they are released, in [`released_folder`]; the
+/// device accepts a simulator, which is the last one.
+///
+/// # Errors
+/// As for [`run`].
+pub(crate) fn measured(workspace: &Workspace) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = archives(workspace, Profile::Release)?;
+    let measured = archives(workspace, Profile::Measured)?;
+    // One name, one image: pods ask for a device by the same name.
+    all.retain(|archive| !measured.iter().any(|other| other.file_name() == archive.file_name()));
+    all.extend(measured);
+    Ok(all)
+}
+
+/// Where the released images are once they were made.
+pub(crate) fn released_folder(workspace: &Workspace) -> PathBuf {
+    folder(workspace, Profile::Release)
+}
+
+fn folder(workspace: &Workspace, profile: Profile) -> PathBuf {
+    workspace.target.join("images").join(profile.folder())
+}
+
+fn archives(workspace: &Workspace, profile: Profile) -> anyhow::Result<Vec<PathBuf>> {
+    run(&Options { profile, out: None, programs: None, registry: None, push: false })?;
+    let out = folder(workspace, profile);
     Ok(programs::images(profile).iter().map(|image| out.join(format!("{}.tar", image.name))).collect())
 }
 

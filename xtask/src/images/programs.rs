@@ -25,7 +25,7 @@ pub(super) struct Image {
     pub(super) certificates: bool,
 }
 
-/// What is released: the first three; the last is for tests.
+/// What is released: the first three; the last is for tests, as is one build of the third.
 const IMAGES: [Image; 4] = [
     Image {
         name: "enlace-operator",
@@ -67,6 +67,7 @@ pub(super) fn images(profile: Profile) -> &'static [Image] {
     match profile {
         Profile::Release => &IMAGES[..3],
         Profile::Light => &IMAGES,
+        Profile::Measured => &IMAGES[2..],
     }
 }
 
@@ -91,6 +92,11 @@ pub(super) fn build(workspace: &Workspace, profile: Profile) -> anyhow::Result<P
             run::run(command.args(["--workspace", "--all-targets"]))?;
             workspace.program(Trust::Simulator, "device-pod")
         }
+        Profile::Measured => {
+            workspace.build_measured("enlace-device-pod", "device-pod")?;
+            workspace.build_benchmarks()?;
+            workspace.release_program(Trust::Simulator, "device-pod")
+        }
     };
     Ok(program.parent().context("the programs are in no folder")?.to_owned())
 }
@@ -111,7 +117,7 @@ pub(super) fn check_trust(image: &Image, program: &Path, profile: Profile) -> an
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     ensure!(output.status.success(), "{} --version ended with {}", program.display(), output.status);
     ensure!(
-        version.contains("simulator") == (profile == Profile::Light),
+        version.contains("simulator") == (profile != Profile::Release),
         "{} is of another build than the profile {profile:?}; it says of itself: {version}",
         program.display()
     );
