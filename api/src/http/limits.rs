@@ -3,13 +3,17 @@
 //! Each limit is a table of a fixed number of slots (GCRA, a leaky bucket): callers are spread over them by a hash with a random key. Two callers
 //! may come to share a slot, which costs them some of their rate; nobody can make the table grow.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
 
 /// Slots of a table; a slot in use takes some dozens of bytes.
 const SLOTS: u64 = 1 << 15;
@@ -19,10 +23,16 @@ const SLOTS: u64 = 1 << 15;
 pub struct Quotas {
     /// Requests of one token.
     pub token: Rate,
-    /// Requests of one address without a good token.
+    /// Requests of one address without a good token, and separately its logins, with whatever password.
     pub address: Rate,
-    /// Logins of one address, and separately of one user name.
+    /// Wrong passwords for one user name from one address.
     pub login: Rate,
+    /// Wrong passwords from one address, for whatever names.
+    pub login_address: Rate,
+    /// Wrong passwords for one user name, from wherever.
+    pub login_name: Rate,
+    /// New accounts of one address.
+    pub registration: Rate,
     /// New live connections (Socket.IO) of one address: until it has shown a token, each of them takes a place.
     pub opening: Rate,
 }
@@ -55,6 +65,11 @@ impl Default for Quotas {
             address: Rate::new(60, Duration::from_secs(1)),
             // A person mistypes; a guess needs millions.
             login: Rate::new(10, Duration::from_secs(30)),
+            // An office is one address, and a program in it that has an old password must not lock the others out.
+            login_address: Rate::new(30, Duration::from_secs(10)),
+            // Against guesses from many places. It is wide: who makes it full locks the user out.
+            login_name: Rate::new(500, Duration::from_secs(2)),
+            registration: Rate::new(10, Duration::from_secs(30)),
             // After a restart every browser of an office comes back at once.
             opening: Rate::new(100, Duration::from_millis(200)),
         }
@@ -74,23 +89,41 @@ pub(crate) struct TooMany {
 pub(crate) struct Limits {
     token: Table,
     address: Table,
+    asking: Table,
+    login: Table,
     login_address: Table,
     login_name: Table,
+    registration: Table,
     opening: Table,
 }
 
+/// A login that goes on. When it ends, it counts for nothing, unless the password was wrong.
+#[must_use]
+pub(crate) struct Attempt<'a> {
+    taken: Vec<(&'a Table, u64)>,
+}
+
 struct Table {
-    slots: DefaultKeyedRateLimiter<u64>,
+    rate: Rate,
+    limiter: RateLimiter<u64, Slots, DefaultClock>,
+    slots: Slots,
     hash: RandomState,
 }
+
+/// Until when each slot has something taken from it.
+#[derive(Clone, Default)]
+struct Slots(Arc<Mutex<HashMap<u64, Nanos>>>);
 
 impl Limits {
     pub(crate) fn new(quotas: &Quotas) -> Self {
         Self {
             token: Table::new(quotas.token),
             address: Table::new(quotas.address),
-            login_address: Table::new(quotas.login),
-            login_name: Table::new(quotas.login),
+            asking: Table::new(quotas.address),
+            login: Table::new(quotas.login),
+            login_address: Table::new(quotas.login_address),
+            login_name: Table::new(quotas.login_name),
+            registration: Table::new(quotas.registration),
             opening: Table::new(quotas.opening),
         }
     }
@@ -113,11 +146,45 @@ impl Limits {
         self.opening.take(network(address)).map_err(|seconds| TooMany { seconds, detail })
     }
 
-    /// A login.
-    pub(crate) fn login(&self, address: Option<SocketAddr>, name: &str) -> Result<(), TooMany> {
+    /// A login. What it takes it takes at once: many at the same moment are no more tries than one after the other.
+    pub(crate) fn login(&self, address: Option<SocketAddr>, name: &str) -> Result<Attempt<'_>, TooMany> {
+        let network = network(address);
+        let mut attempt = Attempt { taken: Vec::new() };
         // An address that is held up takes nothing from the name: it could lock a person out.
-        let taken = self.login_address.take(network(address)).and_then(|()| self.login_name.take(name));
-        taken.map_err(|seconds| TooMany { seconds, detail: "too many passwords were tried" })
+        for (table, slot) in [
+            (&self.login, self.login.slot((network, name))),
+            (&self.login_address, self.login_address.slot(network)),
+            (&self.login_name, self.login_name.slot(name)),
+        ] {
+            let detail = "too many passwords were tried";
+            table.take_slot(slot).map_err(|seconds| TooMany { seconds, detail })?;
+            attempt.taken.push((table, slot));
+        }
+        // A good password costs a hash, too.
+        let detail = "this address logs in too often";
+        self.asking.take(network).map_err(|seconds| TooMany { seconds, detail })?;
+        Ok(attempt)
+    }
+
+    /// A new account.
+    pub(crate) fn registration(&self, address: Option<SocketAddr>) -> Result<(), TooMany> {
+        let detail = "this address makes too many accounts";
+        self.registration.take(network(address)).map_err(|seconds| TooMany { seconds, detail })
+    }
+}
+
+impl Attempt<'_> {
+    /// The password was wrong: it counts.
+    pub(crate) fn wrong(mut self) {
+        self.taken.clear();
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        for (table, slot) in self.taken.drain(..) {
+            table.give_back(slot);
+        }
     }
 }
 
@@ -126,15 +193,46 @@ impl Table {
         let quota = Quota::with_period(rate.one_per)
             .unwrap_or(Quota::per_second(NonZeroU32::MIN))
             .allow_burst(rate.burst);
-        Self { slots: RateLimiter::keyed(quota), hash: RandomState::new() }
+        let slots = Slots::default();
+        let limiter = RateLimiter::new(quota, slots.clone(), DefaultClock::default());
+        Self { rate, limiter, slots, hash: RandomState::new() }
     }
 
     /// Takes one; else the seconds until there is one again.
     fn take(&self, key: impl Hash) -> Result<(), u64> {
-        let slot = self.hash.hash_one(key) % SLOTS;
-        self.slots.check_key(&slot).map_err(|not_until| {
+        self.take_slot(self.slot(key))
+    }
+
+    fn slot(&self, key: impl Hash) -> u64 {
+        self.hash.hash_one(key) % SLOTS
+    }
+
+    fn take_slot(&self, slot: u64) -> Result<(), u64> {
+        self.limiter.check_key(&slot).map_err(|not_until| {
             not_until.wait_time_from(DefaultClock::default().now()).as_secs().saturating_add(1)
         })
+    }
+
+    /// Gives back one that was taken.
+    fn give_back(&self, slot: u64) {
+        let mut slots = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = slots.get_mut(&slot) {
+            *until = until.saturating_sub(self.rate.one_per.into());
+        }
+    }
+}
+
+impl StateStore for Slots {
+    type Key = u64;
+
+    fn measure_and_replace<T, F, E>(&self, slot: &u64, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answer, until) = measure(slots.get(slot).copied())?;
+        slots.insert(*slot, until);
+        Ok(answer)
     }
 }
 
@@ -155,6 +253,31 @@ mod tests {
         let table = Table::new(Rate::new(2, Duration::from_secs(30)));
         assert_eq!((table.take("a"), table.take("a")), (Ok(()), Ok(())));
         assert!(matches!(table.take("a"), Err(29..=31)));
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_again_and_no_more() {
+        let table = Table::new(Rate::new(2, Duration::from_secs(30)));
+        let slot = table.slot("a");
+        table.give_back(slot);
+        for _ in 0..5 {
+            assert_eq!((table.take_slot(slot), table.take_slot(slot)), (Ok(()), Ok(())));
+            assert!(table.take_slot(slot).is_err());
+            table.give_back(slot);
+            table.give_back(slot);
+        }
+    }
+
+    #[test]
+    fn logins_at_the_same_moment_are_as_many_tries() {
+        let quotas = Quotas { login: Rate::new(2, Duration::from_secs(30)), ..Quotas::default() };
+        let limits = Limits::new(&quotas);
+        let open = [limits.login(None, "ana"), limits.login(None, "ana")];
+        assert!(open.iter().all(Result::is_ok) && limits.login(None, "ana").is_err());
+        drop(open);
+        limits.login(None, "ana").map(Attempt::wrong).unwrap();
+        limits.login(None, "ana").map(Attempt::wrong).unwrap();
+        assert!(limits.login(None, "ana").is_err() && limits.login(None, "beto").is_ok());
     }
 
     #[test]

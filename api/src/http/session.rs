@@ -48,14 +48,18 @@ pub(super) async fn login(
     Address(address): Address,
     Json(Login { username, password }): Json<Login>,
 ) -> Result<Answer<LoggedIn>, Failure> {
-    app.limits.login(address, &username)?;
+    let attempt = app.limits.login(address, &username)?;
     if password.len() > MAX_PASSWORD {
+        attempt.wrong();
         return Err(wrong());
     }
     let (user, hash) = app.database.user_to_verify(&username).await?.unzip();
     // Without a user it takes as long as with one.
     let verified = app.passwords.verify(password, hash).await?;
-    let Some(user) = user.filter(|_| verified) else { return Err(wrong()) };
+    let Some(user) = user.filter(|_| verified) else {
+        attempt.wrong();
+        return Err(wrong());
+    };
     let now = Timestamp::now();
     let lifetime = SignedDuration::try_from(app.settings.login_lifetime).map_err(|_| internal())?;
     let expires_at = now.checked_add(lifetime).map_err(|_| internal())?;

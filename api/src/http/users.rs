@@ -142,10 +142,11 @@ pub(super) async fn change_password(
     let own = id == caller.user.id;
     if own {
         // A stolen token alone takes no user over.
-        app.limits.login(address, &caller.user.name)?;
+        let attempt = app.limits.login(address, &caller.user.name)?;
         let (_, hash) = app.database.user_to_verify(&caller.user.name).await?.unzip();
         let current = current_password.filter(|password| password.len() <= MAX_PASSWORD).unwrap_or_default();
         if !app.passwords.verify(current, hash).await? {
+            attempt.wrong();
             return Err(Failure::new(StatusCode::FORBIDDEN, "WrongPassword", "currentPassword is wrong"));
         }
     } else {

@@ -3,6 +3,8 @@
 //! A token is made for each login and stays good beside the earlier ones, since billing programs keep theirs for years. A user has a
 //! bounded number of them: with one more, the one that was not used for longest ends.
 
+use std::net::SocketAddr;
+
 use axum::extract::State;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -32,15 +34,17 @@ pub(super) async fn register(
 ) -> Result<Json<Value>, Refusal> {
     let wanted = Wanted::read(&fields)?;
     let identifier = wanted.number.as_deref().or(wanted.email.as_deref()).ok_or_else(missing)?;
-    app.limits().login(address, identifier)?;
+    let attempt = app.limits().login(address, identifier)?;
     let account = match existing(&app, &wanted).await? {
         Some((account, hash)) => {
             if !verify(&app, wanted.password, Some(hash)).await? {
+                attempt.wrong();
                 return Err(Refusal::new(StatusCode::CONFLICT, "AlreadyExists", "El usuario ya existe"));
             }
             account
         }
-        None => create(&app, &wanted).await?,
+        // Whoever only wants to know which accounts there are has no more tries than who guesses.
+        None => create(&app, &wanted, address).await.inspect_err(|_| attempt.wrong())?,
     };
     let token = new_token(&app, &account.user).await?;
     Ok(Json(json!({
@@ -63,11 +67,12 @@ pub(super) async fn log_in(
     let password = fields.text("password").map_err(|_| missing())?;
     let (Some(identifier), Some(password)) = (identifier, password) else { return Err(missing()) };
     let identifier = normal(identifier);
-    app.limits().login(address, &identifier)?;
+    let attempt = app.limits().login(address, &identifier)?;
     let (account, hash) = find(&app, &identifier).await.map_err(database_failed)?.unzip();
     // Without an account it takes as long as with one.
     let verified = verify(&app, password, hash).await?;
     let Some(Account { user, phone_number, email, .. }) = account.filter(|_| verified) else {
+        attempt.wrong();
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "Unauthorized", "Credenciales incorrectas"));
     };
     let token = new_token(&app, &user).await?;
@@ -178,12 +183,13 @@ async fn verify(app: &App, password: &str, hash: Option<String>) -> Result<bool,
     Ok(app.passwords().verify(password.to_owned(), hash).await?)
 }
 
-async fn create(app: &App, wanted: &Wanted<'_>) -> Result<Account, Refusal> {
+async fn create(app: &App, wanted: &Wanted<'_>, address: Option<SocketAddr>) -> Result<Account, Refusal> {
     if !app.compatible().registration {
         let error = "El registro está cerrado: pida una cuenta al administrador";
         return Err(Refusal::new(StatusCode::FORBIDDEN, "RegistrationClosed", error));
     }
     wanted.check()?;
+    app.limits().registration(address)?;
     let hash = app.passwords().hash(wanted.password.to_owned()).await?;
     let identifier = wanted.number.as_deref().or(wanted.email.as_deref()).unwrap_or_default();
     let new = NewAccount {

@@ -1,9 +1,13 @@
 //! How much and how often.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::extract::ConnectInfo;
 use enlace_api::http::{Quotas, Rate, Settings};
+use http::Request;
 use serde_json::json;
 
 use crate::fixture::{Api, manifest};
@@ -56,6 +60,76 @@ async fn guessing_passwords_is_slow() {
     assert_eq!(detail, format!("too many passwords were tried: try again in {seconds} seconds"));
 }
 
+/// The status of a login with each API, from an address; `path` is that of the route.
+async fn log_in(api: &Api, path: &str, from: &str, name: &str, password: &str) -> u16 {
+    let body = json!({ if path.starts_with("/v1") { "username" } else { "identifier" }: name, "password": password });
+    let mut request = Request::post(path)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::new(from.parse().unwrap(), 40000)));
+    api.send(request).await.status().as_u16()
+}
+
+const LOGINS: [&str; 2] = ["/v1/login", "/api/login"];
+const PASSWORD: &str = "a long password";
+
+#[tokio::test]
+async fn who_knows_the_password_may_log_in_again_and_again_and_strangers_lock_nobody_out() {
+    for path in LOGINS {
+        let api = Api::start_with(&[], settings(|quotas| quotas.login = three())).await;
+        api.user("ana").await;
+        for _ in 0..5 {
+            assert_eq!(log_in(&api, path, "192.0.2.1", "ana", PASSWORD).await, 200, "{path}");
+        }
+        for _ in 0..3 {
+            assert_eq!(log_in(&api, path, "192.0.2.9", "ana", "guess").await, 401, "{path}");
+        }
+        assert_eq!(log_in(&api, path, "192.0.2.9", "ana", PASSWORD).await, 429, "{path}");
+        assert_eq!(log_in(&api, path, "192.0.2.1", "ana", PASSWORD).await, 200, "{path}");
+        assert_eq!(log_in(&api, path, "192.0.2.9", "beto", "guess").await, 401, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn guesses_are_counted_by_address_and_by_name_too() {
+    for path in LOGINS {
+        let api = Api::start_with(&[], settings(|quotas| quotas.login_address = three())).await;
+        for name in ["a", "b", "c"] {
+            assert_eq!(log_in(&api, path, "192.0.2.9", name, "guess").await, 401, "{path}");
+        }
+        assert_eq!(log_in(&api, path, "192.0.2.9", "d", "guess").await, 429, "{path}");
+        let api = Api::start_with(&[], settings(|quotas| quotas.login_name = three())).await;
+        for from in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
+            assert_eq!(log_in(&api, path, from, "ana", "guess").await, 401, "{path}");
+        }
+        assert_eq!(log_in(&api, path, "192.0.2.3", "ana", "guess").await, 429, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn good_logins_and_new_accounts_have_a_rate_of_their_own() {
+    for path in LOGINS {
+        let api = Api::start_with(&[], settings(|quotas| quotas.address = three())).await;
+        api.user("ana").await;
+        for _ in 0..3 {
+            assert_eq!(log_in(&api, path, "192.0.2.1", "ana", PASSWORD).await, 200, "{path}");
+        }
+        assert_eq!(log_in(&api, path, "192.0.2.1", "ana", PASSWORD).await, 429, "{path}");
+        assert_eq!(api.get("/v1/me").await.status, 200, "{path}");
+    }
+    let api = Api::start_with(&[], settings(|quotas| quotas.registration = three())).await;
+    let register = async |number: u64| {
+        let body = json!({ "numero": (525_550_000_000 + number).to_string(), "password": PASSWORD });
+        api.call("POST", "/api/registro", "", Some(body)).await.status.as_u16()
+    };
+    for number in 1..=3 {
+        assert_eq!(register(number).await, 200);
+    }
+    assert_eq!(register(4).await, 429);
+    assert_eq!(register(1).await, 200, "an account that is there is a login");
+}
+
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused() {
     let api = Api::start(&[]).await;
@@ -67,7 +141,9 @@ async fn a_body_that_is_too_large_is_refused() {
 async fn every_mistake_is_a_problem() {
     let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
     assert_eq!(api.get("/v1/nothing").await.problem(), (404, "UnknownRoute".into()));
-    assert_eq!(api.get("/").await.problem(), (404, "UnknownRoute".into()));
+    assert_eq!(api.get("/v1/").await.problem(), (404, "UnknownRoute".into()));
+    assert_eq!(api.get("/v1/Me").await.problem(), (404, "UnknownRoute".into()));
+    assert_eq!(api.get("/v1/me/").await.problem(), (404, "UnknownRoute".into()));
     assert_eq!(
         api.call("PUT", "/v1/devices", &api.admin, None).await.problem(),
         (405, "UnknownMethod".into())
