@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -46,6 +46,8 @@ use http::{StatusCode, Uri, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
+use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
@@ -156,10 +158,12 @@ impl App {
         if let Some(cors) = self.settings.front.cors() {
             router = router.layer(cors);
         }
-        router
+        let router = router
             .layer(from_fn(observe::observe))
             .layer(from_fn_with_state(self.clone(), front::client_address))
-            .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
+            .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]));
+        // The layers of a router come after the choice of the route.
+        Router::new().fallback_service(MapRequestLayer::new(seed::express::routed).layer(router))
     }
 
     pub(crate) fn directory(&self) -> &dyn DeviceDirectory {
@@ -208,7 +212,7 @@ impl App {
     }
 }
 
-async fn unknown_route(uri: Uri) -> Response {
+async fn unknown_route(OriginalUri(uri): OriginalUri) -> Response {
     if !is_native(&uri) {
         return seed::unknown_route(&uri);
     }
@@ -216,7 +220,7 @@ async fn unknown_route(uri: Uri) -> Response {
     Problem::new(StatusCode::NOT_FOUND, "UnknownRoute", detail).into_response()
 }
 
-async fn unknown_method(uri: Uri) -> Response {
+async fn unknown_method(OriginalUri(uri): OriginalUri) -> Response {
     if !is_native(&uri) {
         return seed::unknown_route(&uri);
     }
@@ -226,5 +230,5 @@ async fn unknown_method(uri: Uri) -> Response {
 
 /// Whether a path is one of the native API: everything else answers as the compatible one.
 fn is_native(uri: &Uri) -> bool {
-    uri.path().starts_with("/v1/") || matches!(uri.path(), "/" | "/v1" | "/healthz" | "/readyz" | "/metrics")
+    uri.path().starts_with("/v1/") || matches!(uri.path(), "/v1" | "/healthz" | "/readyz" | "/metrics")
 }

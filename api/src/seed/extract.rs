@@ -350,6 +350,7 @@ async fn fields(headers: &HeaderMap, body: Body, limit: usize) -> Result<Fields,
 
 /// The fields of a text of JSON.
 pub(super) fn of_json(bytes: &[u8]) -> Result<Fields, Refusal> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     if bytes.is_empty() {
         return Ok(Fields::absent());
     }

@@ -8,6 +8,7 @@
 //! * [`instances`]: devices by the identifiers that callers know, among the caller's own only,
 //! * [`live`]: live events over Socket.IO, [`environment`]: configuration by the names that were in use before, `dotenv`: the file they stand in,
 //!   `log`: log lines that scripts look for,
+//! * `express`: paths and bodies as Express takes them,
 //! * [`states`]: from a phase to `INIT`, `QR`, `CONNECTED` …, pure,
 //! * [`extract`]: what a handler takes ([`SeedUser`], fields of a query or a body), [`answers`]: JSON and errors in Spanish.
 //!
@@ -18,6 +19,7 @@ pub mod answers;
 pub mod devices;
 mod dotenv;
 pub mod environment;
+pub(crate) mod express;
 pub mod extract;
 pub mod instances;
 pub mod live;
@@ -32,6 +34,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, get, post};
 use http::{HeaderName, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -105,6 +108,8 @@ pub fn router() -> Router<App> {
         )
         .merge(sending::router())
         .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
+        .route_layer(from_fn(express::readable))
+        .route_layer(express::opened())
 }
 
 /// A route that tells its methods when it is asked for its options.

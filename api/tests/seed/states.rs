@@ -1,5 +1,7 @@
 //! Health, and what is said without a token.
 
+use std::io::Write as _;
+
 use enlace_api::http::Settings;
 use enlace_api::seed;
 use http::{Request, StatusCode, header};
@@ -62,13 +64,85 @@ async fn routes_tell_their_methods_and_others_are_unknown() {
         assert_eq!(options.headers[header::ALLOW], methods);
         assert!(!options.headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
     }
-    for (method, path) in
-        [("GET", "/api/login"), ("DELETE", "/api/me"), ("GET", "/api/nope?x=1"), ("POST", "/nope")]
-    {
+    for (method, path) in [
+        ("GET", "/api/login"),
+        ("DELETE", "/api/me"),
+        ("GET", "/API/Nope/?x=1"),
+        ("POST", "/nope"),
+        ("GET", "/"),
+    ] {
         let answer = api.call(method, path, "", None).await;
         assert_eq!(error(&answer), (404, "Ruta no encontrada".into()), "{method} {path}");
         assert_eq!(answer.json()["path"], path);
     }
+}
+
+#[tokio::test]
+async fn a_path_is_taken_in_any_case_and_with_a_slash_at_its_end() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({})).await;
+    for path in ["/api/health/", "/api/Health", "/API/HEALTH/", "/Health", "/api/SYSTEM-STATUS"] {
+        assert_eq!(api.call("GET", path, "", None).await.status, StatusCode::OK, "{path}");
+    }
+    for path in [format!("/api/status/?instancia_id={id}"), format!("/Api/Status/{id}/")] {
+        assert_eq!(ana.get(&path).await.json()["instancia_id"], id, "{path}");
+    }
+    assert_eq!(error(&ana.get("/api/qr/").await), (400, "Falta identificación".into()));
+    // An identifier keeps its case.
+    let shouted = ana.get(&format!("/api/status/{}", id.to_uppercase())).await;
+    assert_eq!(shouted.json()["state"], "NONE");
+    for path in ["/api/status/%FF", "/api/qr/%ff", "/API/QR/a%FFb/"] {
+        assert_eq!(error(&ana.get(path).await), (400, "La dirección no es UTF-8 válido".into()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_begin_with_a_mark_and_be_compressed_and_its_limit_counts_what_comes_out() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let send = async |path: &str, encoding: &str, body: Vec<u8>| {
+        let request = Request::post(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONTENT_LENGTH, body.len())
+            .header(header::CONTENT_ENCODING, encoding)
+            .header(header::AUTHORIZATION, format!("Bearer {}", ana.token));
+        answer(api.send(request.body(body.into()).unwrap()).await).await
+    };
+    let login = json!({ "numero": NUMBER, "password": crate::person::PASSWORD }).to_string();
+    let marked = format!("\u{feff}{login}");
+    for (encoding, body) in [
+        ("identity", marked.clone().into_bytes()),
+        ("gzip", gzip(marked.as_bytes())),
+        ("deflate", deflate(login.as_bytes())),
+    ] {
+        let answer = send("/api/login", encoding, body).await;
+        assert_eq!(answer.status, StatusCode::OK, "{encoding}: {}", answer.text);
+    }
+    let large = format!("{{\"nombre\":\"{}\"}}", "x".repeat(26 << 20));
+    let refused = send("/api/add-device", "gzip", gzip(large.as_bytes())).await;
+    assert_eq!(error(&refused), (413, "El cuerpo supera el límite de 26214400 bytes".into()));
+    let refused = send("/api/login", "gzip", gzip(large.as_bytes())).await;
+    assert_eq!(error(&refused), (413, "El cuerpo supera el límite de 65536 bytes".into()));
+    let broken = send("/api/login", "gzip", login.into_bytes()).await;
+    assert_eq!(error(&broken), (400, "El cuerpo no llegó completo".into()));
+    let text = "La codificación del cuerpo no se admite: use gzip, deflate o ninguna";
+    for unknown in ["br", "zstd", "gzip, gzip"] {
+        let unknown = send("/api/login", unknown, Vec::new()).await;
+        assert_eq!(error(&unknown), (415, text.into()));
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 #[tokio::test]
