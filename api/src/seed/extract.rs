@@ -76,14 +76,13 @@ impl SeedUser {
         headers: &HeaderMap,
         address: Option<SocketAddr>,
     ) -> Result<Option<Self>, Refusal> {
-        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        // The second word, whatever the first one is: clients write `Token …` as well.
-        let Some(token) = value.and_then(|value| value.split(' ').nth(1)).filter(|token| !token.is_empty())
-        else {
-            app.limits().address(address)?;
-            return Ok(None);
-        };
-        Self::of_value(app, token, address).await.map(Some)
+        match token(headers) {
+            Some(token) => Self::of_value(app, token, address).await.map(Some),
+            None => {
+                app.limits().address(address)?;
+                Ok(None)
+            }
+        }
     }
 
     /// The caller of a token's value.
@@ -91,16 +90,25 @@ impl SeedUser {
     /// # Errors
     /// When the token is not good, when it calls too often, or when the database fails.
     pub async fn of_value(app: &App, token: &str, address: Option<SocketAddr>) -> Result<Self, Refusal> {
+        Self::of_good_value(app, token, address).await?.ok_or_else(Refusal::bad_token)
+    }
+
+    /// The same; none when the token is not good.
+    async fn of_good_value(
+        app: &App,
+        token: &str,
+        address: Option<SocketAddr>,
+    ) -> Result<Option<Self>, Refusal> {
         let principal = match TokenValue::parse(token) {
             Some(token) => Principal::of_token(app.database(), &token, Timestamp::now()).await?,
             None => None,
         };
         let Some(principal) = principal else {
             app.limits().address(address)?;
-            return Err(Refusal::bad_token());
+            return Ok(None);
         };
         app.limits().token(&principal.token.id)?;
-        Ok(Self { principal })
+        Ok(Some(Self { principal }))
     }
 }
 
@@ -135,6 +143,30 @@ impl FromRequestParts<App> for Anyone {
         let user = SeedUser::of(app, &parts.headers, address(parts)).await;
         user.map(Self).map_err(|refusal| refusal.database_said(INTERNAL))
     }
+}
+
+/// The caller of a route that needs no token and never looked at one before: a token that is not good is none, for clients may still send
+/// an old one.
+#[derive(Clone, Debug)]
+pub struct Guest(pub Option<SeedUser>);
+
+impl FromRequestParts<App> for Guest {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let address = address(parts);
+        let user = match token(&parts.headers) {
+            Some(token) => SeedUser::of_good_value(app, token, address).await,
+            None => app.limits().address(address).map(|()| None).map_err(Refusal::from),
+        };
+        user.map(Self).map_err(|refusal| refusal.database_said(INTERNAL))
+    }
+}
+
+/// The token of a request: the second word, whatever the first one is, since clients write `Token …` as well.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    value.split(' ').nth(1).filter(|token| !token.is_empty())
 }
 
 /// Where the caller is, when that is known.

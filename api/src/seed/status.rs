@@ -9,7 +9,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 use serde_json::{Value, json};
 
 use super::answers::{INTERNAL, Json, Refusal, timestamp};
-use super::extract::{Anyone, Fields, Query, SeedUser};
+use super::extract::{Fields, Guest, Query, SeedUser};
 use super::instances::{self, Instance};
 use super::states::{Facts, Word, cause_of};
 use crate::auth::Action;
@@ -64,7 +64,7 @@ pub(super) async fn system(State(app): State<App>) -> Result<Json<Value>, Refusa
 /// `GET /api/status?instancia_id=` or `?numero=`.
 pub(super) async fn of_query(
     State(app): State<App>,
-    Anyone(user): Anyone,
+    Guest(user): Guest,
     Query(query): Query,
 ) -> Result<Json<Value>, Refusal> {
     match query.first_text(&["instancia_id", "numero"])? {
@@ -76,7 +76,7 @@ pub(super) async fn of_query(
 /// `GET /api/status/NUMERO`.
 pub(super) async fn of_path(
     State(app): State<App>,
-    Anyone(user): Anyone,
+    Guest(user): Guest,
     Path(named): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
     answered(&app, user, &named).await

@@ -45,9 +45,17 @@ async fn connections_without_a_token_are_counts_where_the_installation_allows_it
 }
 
 #[tokio::test]
-async fn a_bad_token_is_told_also_where_none_is_needed() {
+async fn a_bad_token_is_told_where_one_is_needed_and_counts_as_none_elsewhere() {
     let api = Api::start(&[]).await;
-    for path in ["/api/status?instancia_id=x", "/api/qr?numero=525550000001", "/api/connections", "/api/me"] {
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({})).await;
+    for path in [format!("/api/status?instancia_id={id}"), format!("/api/status/{id}")] {
+        for token in ["nope", &"0".repeat(64), ""] {
+            let told = api.call("GET", &path, token, None).await;
+            assert_eq!(told.json(), json!({ "ready": false, "state": "INIT" }), "{path} {token}");
+        }
+    }
+    for path in ["/api/qr?numero=525550000001", "/api/connections", "/api/me"] {
         let answer = api.call("GET", path, "nope", None).await;
         assert_eq!(error(&answer), (401, "Token inválido o expirado".into()), "{path}");
     }
