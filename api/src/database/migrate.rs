@@ -142,7 +142,7 @@ mod tests {
                 for line in migration.sql.as_str().lines() {
                     let mut words = line.split_whitespace();
                     if words.next() == Some("CREATE") {
-                        let name = words.nth(1).unwrap();
+                        let name = words.find(|word| !["UNIQUE", "TABLE", "INDEX"].contains(word)).unwrap();
                         assert!(name.starts_with("enlace_"), "{line}");
                     }
                 }

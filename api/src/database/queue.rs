@@ -1,12 +1,14 @@
 //! Numbers of messages for the Spanish-language API, whose callers expect an integer. The message itself is in its device's outbox.
 
+use std::collections::{HashMap, HashSet};
+
 use enlace_contract::name::DeviceKey;
 use enlace_contract::together::Work;
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 
 use super::instances::device;
-use super::statement::{Columns as _, LIMIT, Statement};
+use super::statement::{ATTEMPTS, Columns as _, LIMIT, Statement};
 use super::url::Dialect;
 use super::{Database, DatabaseError, for_each};
 
@@ -16,7 +18,7 @@ pub(super) const MAX_TOGETHER: usize = 32;
 /// A message under its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// The number. It is never given twice.
+    /// The number. It is never given twice, and a message has one.
     pub id: i64,
     /// The user who sent it.
     pub user_id: String,
@@ -45,23 +47,32 @@ pub(super) type Request = (Vec<Row>, Timestamp);
 /// A row, but for its time.
 pub(super) struct Row {
     user_id: String,
-    device: DeviceKey,
-    message_id: String,
+    message: Message,
 }
+
+/// What has one number.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Message {
+    device: DeviceKey,
+    id: String,
+}
+
+/// Messages with their numbers.
+type Numbers = HashMap<Message, i64>;
 
 /// Numbers the messages of callers that come at the same time by one transaction.
 pub(super) struct Numbering(Database);
 
 impl Database {
-    /// Numbers messages in their order: all or, when the database fails, none.
+    /// Numbers messages in their order: all or, when the database fails, none. What has a number, as a message that was sent again with its
+    /// key, keeps it.
     ///
     /// # Errors
     /// When the database fails; so for all calls.
     pub async fn enqueue(&self, new: &[NewQueued<'_>], now: Timestamp) -> Result<Vec<i64>, DatabaseError> {
         let rows = new.iter().map(|new| Row {
             user_id: new.user_id.to_owned(),
-            device: new.device.clone(),
-            message_id: new.message_id.to_owned(),
+            message: Message { device: new.device.clone(), id: new.message_id.to_owned() },
         });
         self.together(LIMIT, |shared| &shared.numbering, (rows.collect(), now)).await
     }
@@ -122,54 +133,75 @@ impl Numbering {
 
     /// Numbers of all rows, in their order.
     async fn number(&self, requests: &[Request]) -> Result<Vec<i64>, DatabaseError> {
-        let rows: Vec<_> =
-            requests.iter().flat_map(|(rows, now)| rows.iter().map(move |row| (row, *now))).collect();
-        let count = rows.len();
-        if count == 0 {
+        let all = || requests.iter().flat_map(|(rows, now)| rows.iter().map(move |row| (row, *now)));
+        // A statement may have a message once only.
+        let mut seen = HashSet::new();
+        let new: Vec<_> = all().filter(|(row, _)| seen.insert(&row.message)).collect();
+        if new.is_empty() {
             return Ok(Vec::new());
         }
         let ids = match self.0.dialect {
-            Dialect::Sqlite | Dialect::Postgres => {
-                let insert = rows.into_iter().fold(insert(self.0.dialect, count), values);
-                let numbered = self.0.run(insert).await?;
-                let ids = numbered.rows.iter().map(|row| row.number("id"));
-                let mut ids = ids.collect::<Result<Vec<_>, _>>()?;
-                // One statement numbers its rows in their order; it may tell of them in another one.
-                ids.sort_unstable();
-                ids
-            }
-            // It tells the number of one row only.
+            Dialect::Sqlite | Dialect::Postgres => self.in_one_statement(&new).await?,
             Dialect::MySql => {
-                let mut transaction = self.0.begin().await?;
-                let mut ids = Vec::with_capacity(count);
-                for row in rows {
-                    ids.extend(transaction.run(values(insert(self.0.dialect, 1), row)).await?.inserted);
+                let mut attempts = 1;
+                loop {
+                    match self.one_by_one(&new).await {
+                        Err(error) if error.is_conflict() && attempts < ATTEMPTS => attempts += 1,
+                        ids => break ids?,
+                    }
                 }
-                transaction.commit().await?;
-                ids
             }
         };
-        if ids.len() == count {
-            Ok(ids)
-        } else {
-            Err(DatabaseError::Corrupt(format!("{count} rows with {} numbers", ids.len())))
+        let without = || DatabaseError::Corrupt("a message that was stored without a number".to_owned());
+        all().map(|(row, _)| ids.get(&row.message).copied().ok_or_else(without)).collect()
+    }
+
+    async fn in_one_statement(&self, rows: &[(&Row, Timestamp)]) -> Result<Numbers, DatabaseError> {
+        let insert = rows.iter().copied().fold(insert(self.0.dialect, rows.len()), values);
+        // It may tell of its rows in another order.
+        let numbered = self.0.run(insert).await?.rows;
+        numbered
+            .iter()
+            .map(|row| {
+                let message = Message { device: device(row)?, id: row.text("message_id")? };
+                Ok((message, row.number("id")?))
+            })
+            .collect()
+    }
+
+    /// A statement of MySQL tells the number of one row only.
+    async fn one_by_one(&self, rows: &[(&Row, Timestamp)]) -> Result<Numbers, DatabaseError> {
+        let mut transaction = self.0.begin().await?;
+        let mut ids = Numbers::with_capacity(rows.len());
+        for row in rows {
+            let id = transaction.run(values(insert(self.0.dialect, 1), *row)).await?.inserted;
+            ids.extend(id.map(|id| (row.0.message.clone(), id)));
         }
+        transaction.commit().await?;
+        Ok(ids)
     }
 }
 
+/// New rows are numbered in their order; of one that is there, the number is told.
 fn insert(dialect: Dialect, rows: usize) -> Statement {
     let before =
         "INSERT INTO enlace_queue (user_id, device_namespace, device_name, message_id, created_at) VALUES ";
-    let after = if dialect == Dialect::MySql { "" } else { " RETURNING id" };
+    let after = match dialect {
+        Dialect::Sqlite | Dialect::Postgres => {
+            " ON CONFLICT (device_namespace, device_name, message_id) DO UPDATE SET message_id = excluded.message_id \
+             RETURNING id, device_namespace, device_name, message_id"
+        }
+        Dialect::MySql => " ON DUPLICATE KEY UPDATE id = LAST_INSERT_ID(id)",
+    };
     Statement::repeating(dialect, [before, "(?, ?, ?, ?, ?)", after], rows)
 }
 
 fn values(statement: Statement, (row, now): (&Row, Timestamp)) -> Statement {
     statement
         .text(row.user_id.as_str())
-        .text(row.device.namespace())
-        .text(row.device.name())
-        .text(row.message_id.as_str())
+        .text(row.message.device.namespace())
+        .text(row.message.device.name())
+        .text(row.message.id.as_str())
         .time(now)
 }
 

@@ -22,7 +22,7 @@ use super::{Database, DatabaseError, time};
 /// What an operation may take, waiting for a connection included.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);
 /// A statement that the database gave up in favour of another one is repeated; a second time is rare.
-const ATTEMPTS: usize = 4;
+pub(super) const ATTEMPTS: usize = 4;
 
 /// A statement with its values.
 #[derive(Clone)]

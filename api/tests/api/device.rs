@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -43,7 +44,9 @@ pub(crate) struct Played {
     /// What becomes of each message of a batch, in their order, laid over the message; without one it waits.
     pub(crate) fates: Arc<Mutex<Vec<Value>>>,
     asked: Arc<Mutex<Vec<Asked>>>,
-    outbox: Arc<Mutex<Vec<Value>>>,
+    pub(crate) outbox: Arc<Mutex<Vec<Value>>>,
+    /// What was stored under each key of a caller.
+    keys: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
 }
 
 /// Starts played devices.
@@ -101,6 +104,7 @@ impl DeviceHost for Stage {
             fates: Arc::default(),
             asked: Arc::default(),
             outbox: Arc::default(),
+            keys: Arc::default(),
         };
         self.devices.send_modify(|devices| drop(devices.insert(key.clone(), device.clone())));
         self.starts.send_modify(|starts| starts.push(key));
@@ -256,14 +260,21 @@ async fn send(Json(body): Json<Value>) -> Response {
     (StatusCode::ACCEPTED, Json(message(body["to"].as_str().unwrap()))).into_response()
 }
 
-/// Stores a batch. Whoever asks for its messages hears of their fates.
-async fn send_batch(State(device): State<Played>, Json(body): Json<Value>) -> Response {
+/// Stores a batch, once for a key. Whoever asks for its messages hears of their fates.
+async fn send_batch(State(device): State<Played>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    /// As with real devices, no other message has an identifier again, also after a restart.
+    static SENT: AtomicU64 = AtomicU64::new(0);
+    let mut keys = device.keys.lock().unwrap();
+    let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
+    if let Some(stored) = key.as_ref().and_then(|key| keys.get(key)) {
+        return (StatusCode::OK, Json(json!({ "items": stored }))).into_response();
+    }
     let mut outbox = device.outbox.lock().unwrap();
     let mut fates = device.fates.lock().unwrap();
     let mut stored = Vec::new();
     for asked in body["messages"].as_array().unwrap() {
         let mut message = message(asked["to"].as_str().unwrap());
-        message["id"] = format!("3EB0{}", outbox.len()).into();
+        message["id"] = format!("3EB0{}", SENT.fetch_add(1, Ordering::Relaxed)).into();
         message["type"] = asked["type"].clone();
         stored.push(message.clone());
         if !fates.is_empty() {
@@ -271,6 +282,7 @@ async fn send_batch(State(device): State<Played>, Json(body): Json<Value>) -> Re
         }
         outbox.push(message);
     }
+    keys.extend(key.map(|key| (key, stored.clone())));
     (StatusCode::ACCEPTED, Json(json!({ "items": stored }))).into_response()
 }
 

@@ -16,6 +16,7 @@ on_every_database!(
     one_of_many_makes_the_first_user,
     two_administrators_cannot_delete_each_other,
     numbers_of_the_queue_are_given_once,
+    equal_messages_get_one_number,
 );
 
 const MANY: usize = 24;
@@ -104,16 +105,36 @@ async fn two_administrators_cannot_delete_each_other(world: World) {
 
 async fn numbers_of_the_queue_are_given_once(world: World) {
     let owner = user(&world.database().await, "maria").await.id;
-    let numbers = many(&world, move |database, _| {
+    let numbers = many(&world, move |database, number| {
         let owner = owner.clone();
-        async move {
-            let device: DeviceKey = "billing".parse().unwrap();
-            let new = NewQueued { user_id: &owner, device: &device, message_id: "m" };
-            database.enqueue(&[new, new], moment(0)).await.unwrap()
-        }
+        async move { enqueue(&database, &owner, [format!("{number}-a"), format!("{number}-b")]).await }
     })
     .await;
     // Each pair in its order.
     assert!(numbers.iter().all(|pair| pair[0] < pair[1]), "{numbers:?}");
     assert_eq!(numbers.concat().into_iter().collect::<HashSet<_>>().len(), 2 * MANY);
+}
+
+async fn equal_messages_get_one_number(world: World) {
+    let owner = user(&world.database().await, "maria").await.id;
+    let numbers = many(&world, move |database, number| {
+        let owner = owner.clone();
+        async move {
+            // Some ask for the same in another order: where the database sees a deadlock, it is no error.
+            let messages = if number % 3 == 0 { ["b", "a"] } else { ["a", "b"] };
+            let mut ids = enqueue(&database, &owner, messages.map(str::to_owned)).await;
+            if number % 3 == 0 {
+                ids.reverse();
+            }
+            ids
+        }
+    })
+    .await;
+    assert!(numbers[0][0] != numbers[0][1] && numbers.iter().all(|ids| *ids == numbers[0]), "{numbers:?}");
+}
+
+async fn enqueue(database: &Database, user_id: &str, messages: [String; 2]) -> Vec<i64> {
+    let device: DeviceKey = "billing".parse().unwrap();
+    let new = messages.each_ref().map(|message_id| NewQueued { user_id, device: &device, message_id });
+    database.enqueue(&new, moment(0)).await.unwrap()
 }

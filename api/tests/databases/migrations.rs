@@ -1,19 +1,20 @@
 //! Tables beside those of another system.
 
-use enlace_api::database::{Database, DatabaseError};
+use enlace_api::database::{Database, DatabaseError, NewQueued};
 use enlace_databases::Kind;
 use futures::future::join_all;
 use sqlx::any::{AnyConnectOptions, AnyRow};
 use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 
 use crate::on_every_database;
-use crate::world::{World, user};
+use crate::world::{World, moment, user};
 
 on_every_database!(
     many_processes_may_start_at_once,
     a_second_start_changes_nothing,
     tables_of_another_system_stay_as_they_are,
     a_database_of_a_newer_version_is_refused,
+    of_several_numbers_of_a_message_the_first_one_stays,
 );
 
 async fn connection(world: &World) -> AnyConnection {
@@ -97,4 +98,31 @@ async fn a_database_of_a_newer_version_is_refused(world: World) {
     let error = Database::lazy(world.url()).prepare_with_patience().await.unwrap_err();
     assert!(matches!(error, DatabaseError::Migrate { .. }), "{error:?}");
     assert!(!error.is_transient());
+}
+
+async fn of_several_numbers_of_a_message_the_first_one_stays(world: World) {
+    let database = world.database().await;
+    let maria = user(&database, "maria").await;
+    database.close().await;
+    // As it was with version 1.
+    let drop = match world.kind {
+        None | Some(Kind::Postgres) => "DROP INDEX enlace_queue_by_message",
+        Some(Kind::MariaDb) => "DROP INDEX enlace_queue_by_message ON enlace_queue",
+    };
+    let mut other = connection(&world).await;
+    run(&mut other, &format!("{drop}; DELETE FROM enlace_migrations WHERE version > 1")).await;
+    for message in ["a", "b", "a", "b", "a"] {
+        let insert = format!(
+            "INSERT INTO enlace_queue (user_id, device_namespace, device_name, message_id, created_at) \
+             VALUES ('{}', 'shop', 'billing', '{message}', 0)",
+            maria.id
+        );
+        run(&mut other, &insert).await;
+    }
+    let database = world.database().await;
+    let device = "shop/billing".parse().unwrap();
+    let new = ["a", "b", "c"].map(|message_id| NewQueued { user_id: &maria.id, device: &device, message_id });
+    let numbers = database.enqueue(&new, moment(0)).await.unwrap();
+    assert!(numbers[..2] == [1, 2] && numbers[2] > 5, "{numbers:?}");
+    assert_eq!(database.prune_queue(moment(1), 10).await.unwrap(), 3);
 }

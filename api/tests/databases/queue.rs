@@ -8,6 +8,7 @@ use crate::world::{World, moment, user};
 
 on_every_database!(
     messages_get_numbers_in_their_order,
+    a_message_that_is_numbered_again_keeps_its_number,
     a_number_is_never_given_twice,
     pruning_forgets_the_oldest_and_not_more_than_asked,
     all_messages_are_numbered_or_none,
@@ -45,6 +46,22 @@ async fn messages_get_numbers_in_their_order(world: World) {
     assert_eq!(enqueue(&database, &maria.id, &[], 5).await, [0; 0]);
 }
 
+async fn a_message_that_is_numbered_again_keeps_its_number(world: World) {
+    let database = world.database().await;
+    let maria = user(&database, "maria").await;
+    let first = enqueue(&database, &maria.id, &["pdf", "xml"], 5).await;
+    assert_eq!(enqueue(&database, &maria.id, &["pdf", "xml"], 9).await, first);
+    // Among others, and twice in one call.
+    let mixed = enqueue(&database, &maria.id, &["new", "xml", "XML", "pdf", "new"], 9).await;
+    assert_eq!((mixed[1], mixed[3], mixed[4]), (first[1], first[0], mixed[0]));
+    assert!(first[1] < mixed[0] && mixed[0] < mixed[2], "{first:?} {mixed:?}");
+    assert_eq!(database.queued(first[0]).await.unwrap().unwrap().created_at, moment(5));
+    // Another device has messages of its own.
+    let other: DeviceKey = "shop/other".parse().unwrap();
+    let new = NewQueued { user_id: &maria.id, device: &other, message_id: "pdf" };
+    assert!(database.enqueue(&[new], moment(9)).await.unwrap()[0] > mixed[2]);
+}
+
 async fn a_number_is_never_given_twice(world: World) {
     let database = world.database().await;
     let maria = user(&database, "maria").await;
@@ -62,7 +79,7 @@ async fn pruning_forgets_the_oldest_and_not_more_than_asked(world: World) {
     let maria = user(&database, "maria").await;
     let mut ids = Vec::new();
     for at in 0..5 {
-        ids.extend(enqueue(&database, &maria.id, &["m"], at).await);
+        ids.extend(enqueue(&database, &maria.id, &[&at.to_string()], at).await);
     }
     let left = async || {
         let mut left = Vec::new();
@@ -84,12 +101,12 @@ async fn all_messages_are_numbered_or_none(world: World) {
     let maria = user(&database, "maria").await;
     let device = device();
     let good = NewQueued { user_id: &maria.id, device: &device, message_id: "m" };
-    let bad = NewQueued { user_id: "nobody", ..good };
+    let bad = NewQueued { user_id: "nobody", message_id: "n", ..good };
     assert!(database.enqueue(&[good, bad], moment(0)).await.is_err());
     assert_eq!(database.prune_queue(moment(1), 10).await.unwrap(), 0);
     // The connection in which it failed harms nobody.
-    for _ in 0..20 {
-        enqueue(&database, &maria.id, &["m"], 0).await;
+    for number in 0..20 {
+        enqueue(&database, &maria.id, &[&number.to_string()], 0).await;
     }
     assert_eq!(database.prune_queue(moment(1), 100).await.unwrap(), 20);
 }

@@ -96,16 +96,17 @@ async fn who_waits_hears_what_became_of_the_message() {
 #[tokio::test]
 async fn the_number_of_a_message_is_the_same_message_after_a_restart() {
     let api = Api::start(&[]).await;
-    let (ana, id, _) = linked(&api).await;
+    let (ana, id, device) = linked(&api).await;
     let key = ana.key(&id).await;
     for number in 1..=2 {
         let answer = ana.post("/api/send-message", json!({ "number": TO, "message": "x" })).await;
         assert_eq!(answer.json()["queue_id"], number);
     }
+    let second = device.outbox.lock().unwrap()[1]["id"].clone();
     let token = ana.token;
     let api = api.restart(|_| {}).await;
     let queued = api.database.queued(2).await.unwrap().unwrap();
-    assert_eq!((queued.device.to_string(), queued.message_id.as_str()), (key.clone(), "3EB01"));
+    assert_eq!((queued.device.to_string(), json!(queued.message_id)), (key.clone(), second));
     let ana = crate::person::Person { api: &api, token };
     ana.device(&id).await.links_granted(OWN);
     api.until_phase(&key, "Connected").await;
@@ -138,16 +139,26 @@ async fn what_cannot_be_a_message_is_refused_before_anything_else() {
 }
 
 #[tokio::test]
-async fn a_key_of_the_caller_reaches_the_device() {
+async fn what_is_sent_again_with_its_key_is_the_same_message_with_the_same_number() {
     let api = Api::start(&[]).await;
     let (ana, _, device) = linked(&api).await;
-    let request = Request::post("/api/send-message")
-        .header(header::AUTHORIZATION, format!("Bearer {}", ana.token))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header("Idempotency-Key", "F001-1");
-    let body = json!({ "number": TO, "message": "x" }).to_string();
-    let sent = answer(api.send(request.body(body.into()).unwrap()).await).await;
-    assert_eq!(sent.status, StatusCode::OK, "{}", sent.text);
+    let send = async |key: &str| {
+        let request = Request::post("/api/send-message")
+            .header(header::AUTHORIZATION, format!("Bearer {}", ana.token))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("Idempotency-Key", key);
+        let body = json!({ "number": TO, "message": "x" }).to_string();
+        let sent = answer(api.send(request.body(body.into()).unwrap()).await).await;
+        assert_eq!(sent.status, StatusCode::OK, "{}", sent.text);
+        sent.json()["queue_id"].clone()
+    };
+    let first = send("F001-1").await;
+    assert_eq!(send("F001-1").await, first);
+    assert_ne!(send("F001-2").await, first);
+    let at_once = futures::future::join_all((0..8).map(|_| send("F001-3"))).await;
+    assert!(at_once.iter().all(|number| *number == at_once[0] && *number != first), "{at_once:?}");
+    assert_eq!(send("F001-1").await, first);
     let asked = device.asked().into_iter().find(|asked| asked.path == "/v1/messages/batch").unwrap();
     assert_eq!(asked.headers["idempotency-key"], "F001-1");
+    assert_eq!(device.outbox.lock().unwrap().len(), 3);
 }
