@@ -16,7 +16,7 @@ use crate::seed::answers::{Json, Refusal};
 use crate::seed::extract::SeedUser;
 
 /// How long a caller that waits for its message does.
-const WAIT: Duration = Duration::from_secs(10);
+pub(super) const WAIT: Duration = Duration::from_secs(10);
 /// For how long a number of a message is known.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// So many numbers are given until old ones are looked for.
@@ -92,13 +92,14 @@ impl Delivery {
         Ok(Self { client, items, ids, from: sender.from, to })
     }
 
-    /// The answer to a caller that waits, with more fields than every answer has.
+    /// The answer to a caller that waits so long at most, with more fields than every answer has.
     pub(super) async fn outcome(
         &self,
+        patience: Duration,
         texts: Texts,
         more: Map<String, Value>,
     ) -> Result<Json<Map<String, Value>>, Refusal> {
-        let (text, warning) = match self.settled().await? {
+        let (text, warning) = match self.settled(patience).await? {
             Outcome::Sent => (texts.sent, None),
             Outcome::Failed(failed) => return Err(failed.into()),
             Outcome::Waiting => (texts.waiting, Some("timeout")),
@@ -122,11 +123,11 @@ impl Delivery {
         Json(answer)
     }
 
-    /// Waits until all messages went out or one failed, for [`WAIT`] at most. They wait still when the device cannot be asked.
-    async fn settled(&self) -> Result<Outcome, Refusal> {
+    /// Waits until all messages went out or one failed. They wait still when that takes longer or the device cannot be asked.
+    async fn settled(&self, patience: Duration) -> Result<Outcome, Refusal> {
         // When one fails those after it do: the last one tells of all.
         let Some(last) = self.items.last() else { return Ok(Outcome::Sent) };
-        let last = match self.client.settled(&last.id, WAIT).await {
+        let last = match self.client.settled(&last.id, patience).await {
             Ok(last) => last,
             Err(ClientError::Refused(problem)) if problem.status == StatusCode::NOT_FOUND => {
                 let text = "Error verificando estado";

@@ -142,7 +142,7 @@ mod tests {
         for _ in 1..MAX_DEPTH {
             inner = inner.as_object().unwrap().values().next().unwrap();
         }
-        assert_eq!(*inner, json!({ (vec!["b"; 10].join("][")): "1" }));
+        assert_eq!(*inner, json!({ (["b"; 10].join("][")): "1" }));
     }
 
     #[test]

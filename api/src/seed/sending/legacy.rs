@@ -3,8 +3,8 @@
 //! Both are one batch of the device: both are stored or none, they go out as XML, then PDF, with [`GAP`] in between and nothing else, and
 //! when the XML fails the PDF is not sent. They wait their turn like everything that the number sends.
 //!
-//! The answer comes when both went out, so that `Documentos enviados correctamente` is true; when that takes longer than a caller waits
-//! (10 s), it says that they are in the queue, where they are safe: they are on disk. Whoever is answered with an error may send them again.
+//! The answer comes when both went out, so that `Documentos enviados correctamente` is true; when that takes longer than
+//! [`PATIENCE`], it says that they are in the queue, where they are safe: they are on disk. Whoever is answered with an error may send them again.
 
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use crate::http::App;
 use crate::seed::answers::{Json, Refusal};
 use crate::seed::extract::{Fields, SeedUser};
 
+/// How long a caller waits at most. Many have a time limit of 10 s, and would send again what is in the queue.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// Between the XML and the PDF.
 const GAP: Duration = Duration::from_secs(1);
 /// The name of a file for which none is given.
@@ -46,7 +48,7 @@ pub(super) async fn invoice(
         sent: "Documentos enviados correctamente via Baileys",
         waiting: "Documentos en cola (tiempo de espera agotado)",
     };
-    delivery.outcome(texts, more).await
+    delivery.outcome(PATIENCE, texts, more).await
 }
 
 async fn store(

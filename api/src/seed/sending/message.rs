@@ -6,7 +6,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
 use super::body::{self, Said, Upload};
-use super::delivery::{Delivery, Texts};
+use super::delivery::{Delivery, Texts, WAIT};
 use super::fetch::Fetcher;
 use super::file::{self, Claims, File};
 use super::sender::{self, Sender};
@@ -59,7 +59,7 @@ async fn send(
     }
     let texts =
         Texts { sent: "Enviado correctamente", waiting: "Mensaje en cola (tiempo de espera agotado)" };
-    delivery.outcome(texts, more).await
+    delivery.outcome(WAIT, texts, more).await
 }
 
 /// Until the device has stored it; the body and its file are gone then.

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
 use super::body::{self, Said};
-use super::delivery::{Delivery, Texts};
+use super::delivery::{Delivery, Texts, WAIT};
 use super::file::MAX_FILE;
 use super::message::{Source, number};
 use super::sender::{self, Sender};
@@ -38,7 +38,7 @@ pub(super) async fn receipt(
         sent: "Documentos enviados correctamente",
         waiting: "Documentos en cola (tiempo de espera agotado)",
     };
-    delivery.outcome(texts, more).await
+    delivery.outcome(WAIT, texts, more).await
 }
 
 async fn store(

@@ -95,6 +95,8 @@ async fn a_form_with_nested_names_is_the_same_invoice() {
     assert_eq!(answer.json()["message"], "Documentos en cola (tiempo de espera agotado)", "{}", answer.text);
     assert_eq!(answer.json()["warning"], "timeout");
     assert_eq!(batches(&device), [expected()]);
+    // Clients with a time limit of 10 s get to read the answer.
+    assert!(device.asked().iter().any(|asked| asked.path.contains("wait=8s")), "{:?}", device.asked());
 }
 
 #[tokio::test]
