@@ -84,11 +84,11 @@ pub(super) async fn disconnect(
     LargeBody(body): LargeBody,
 ) -> Result<Json<Value>, Refusal> {
     user.needs(Action::DevicesWrite)?;
-    let named = match query.first_text(&["instancia_id", "numero"])? {
+    let named = match query.first_text_or_integer(&["instancia_id", "numero"])? {
         Some(text) => Some(text),
-        None => body.first_text(&["instancia_id", "numero"])?,
+        None => body.first_text_or_integer(&["instancia_id", "numero"])?,
     };
-    let instance = target(&app, &user, named).await?;
+    let instance = target(&app, &user, named.as_deref()).await?;
     let unlinked = unlink(&app, &instance).await?;
     match app.directory().set_suspended(instance.key(), true).await {
         // What is declared elsewhere is unlinked, and runs on as it is declared.
@@ -114,8 +114,8 @@ pub(super) async fn delete(
     LargeBody(fields): LargeBody,
 ) -> Result<Json<Value>, Refusal> {
     user.needs(Action::DevicesWrite)?;
-    let named = fields.first_text(&["instancia_id", "numero"])?;
-    let instance = target(&app, &user, named).await?;
+    let named = fields.first_text_or_integer(&["instancia_id", "numero"])?;
+    let instance = target(&app, &user, named.as_deref()).await?;
     app.directory().delete(instance.key()).await?;
     if let Some(row) = &instance.row {
         app.database().delete_instance(row).await?;
@@ -132,13 +132,13 @@ pub(super) async fn update(
     LargeBody(fields): LargeBody,
 ) -> Result<Json<Value>, Refusal> {
     user.needs(Action::DevicesWrite)?;
-    let named = fields.first_text(&["identifier", "instancia_id"])?;
+    let named = fields.first_text_or_integer(&["identifier", "instancia_id"])?;
     let named = named.ok_or_else(|| Refusal::bad_request("Identificador requerido"))?;
     let name = name(&fields)?;
-    let id = fields.text("instancia_id")?;
-    let Some(instance) = instances::find(&app, &user, named).await? else { return Ok(updated(false)) };
+    let id = fields.text_or_integer("instancia_id")?;
+    let Some(instance) = instances::find(&app, &user, &named).await? else { return Ok(updated(false)) };
     if let Some(id) = id.filter(|id| *id != instance.id) {
-        give_id(&app, &user, &instance, id).await?;
+        give_id(&app, &user, &instance, &id).await?;
     }
     if let Some(name) = name {
         rename(&app, &instance, name).await?;
@@ -153,12 +153,11 @@ pub(super) async fn update_instance(
     LargeBody(fields): LargeBody,
 ) -> Result<Json<Value>, Refusal> {
     user.needs(Action::DevicesWrite)?;
-    let (Some(named), Some(id)) = (fields.text_or_integer("numero")?, fields.text("instancia_id")?) else {
-        return Err(Refusal::bad_request("Faltan datos"));
-    };
+    let (named, id) = (fields.text_or_integer("numero")?, fields.text_or_integer("instancia_id")?);
+    let (Some(named), Some(id)) = (named, id) else { return Err(Refusal::bad_request("Faltan datos")) };
     let Some(instance) = instances::find(&app, &user, &named).await? else { return Ok(updated(false)) };
     if id != instance.id {
-        give_id(&app, &user, &instance, id).await?;
+        give_id(&app, &user, &instance, &id).await?;
     }
     Ok(updated(true))
 }

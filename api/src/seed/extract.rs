@@ -267,6 +267,19 @@ impl Fields {
         }
         Ok(None)
     }
+
+    /// The first text among several fields, or integer as its digits.
+    ///
+    /// # Errors
+    /// When one of them before it is neither.
+    pub fn first_text_or_integer(&self, names: &[&str]) -> Result<Option<String>, Refusal> {
+        for name in names {
+            if let Some(text) = self.text_or_integer(name)? {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// The fields of a query string.

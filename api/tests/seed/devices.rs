@@ -199,6 +199,29 @@ async fn a_text_that_is_too_long_for_an_identifier_names_nothing() {
 }
 
 #[tokio::test]
+async fn a_number_or_identifier_may_be_an_integer() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let number = 525550000009_u64;
+    ana.add(json!({ "numero": number })).await;
+    let name = "ñ".repeat(64);
+    let updated = ana.post("/api/update-device", json!({ "identifier": number, "nombre": name })).await;
+    assert_eq!(updated.json(), json!({ "success": true, "actualizado": true }));
+    assert_eq!(ana.get("/api/connections").await.json()["connections"][number.to_string()]["name"], name);
+    let updated = ana.post("/api/update-instance", json!({ "numero": number, "instancia_id": 7 })).await;
+    assert_eq!(updated.json(), json!({ "success": true, "actualizado": true }));
+    let updated = ana.post("/api/update-device", json!({ "identifier": 7, "instancia_id": 8 })).await;
+    assert_eq!(updated.json(), json!({ "success": true, "actualizado": true }));
+    for path in ["/api/disconnect", "/api/delete-device"] {
+        let unknown = ana.post(path, json!({ "numero": 525550000008_u64 })).await;
+        assert_eq!(error(&unknown), (404, "No encontrado".into()), "{path}");
+        let done = ana.post(path, json!({ "numero": number })).await;
+        assert_eq!(done.status, StatusCode::OK, "{path}: {}", done.text);
+    }
+    assert_eq!(ana.get("/api/connections").await.json()["totalClients"], 0);
+}
+
+#[tokio::test]
 async fn names_and_numbers_that_cannot_be_are_refused() {
     let api = Api::start(&[]).await;
     let ana = Person::register(&api, NUMBER).await;
