@@ -65,7 +65,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     if let Err(error) = environment::load_file(Path::new(".env")) {
-        eprintln!("enlace-api: {}", line(&error.into()));
+        eprintln!("enlace-api: {}", program::chain(&error));
         return ExitCode::FAILURE;
     }
     let matches = environment::unset_when_empty(Arguments::command()).get_matches();
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("enlace-api: {}", line(&error));
+            eprintln!("enlace-api: {}", program::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -180,14 +180,6 @@ async fn first_administrator(database: &Database, folder: &Path) -> anyhow::Resu
         tracing::info!("the first administrator {name} was created with the password of the mounted files");
     }
     Ok(())
-}
-
-/// An error with all that it comes from, in one line. Some of them repeat what is below them.
-fn line(error: &anyhow::Error) -> String {
-    let texts = error.chain().map(ToString::to_string);
-    texts
-        .reduce(|line, text| if line.contains(&text) { line } else { format!("{line}: {text}") })
-        .unwrap_or_default()
 }
 
 fn signer(file: &Path) -> anyhow::Result<TokenSigner> {

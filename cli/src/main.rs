@@ -75,6 +75,6 @@ fn run(threads: usize, command: impl Future<Output = anyhow::Result<()>>) -> Exi
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("enlace: {error:#}");
+    eprintln!("enlace: {}", enlace_contract::program::chain(error.as_ref()));
     ExitCode::FAILURE
 }

@@ -1,5 +1,6 @@
-//! What every program does alike: which part of its log gets through, how it counts, and when it stops.
+//! What every program does alike: which part of its log gets through, how it counts, how it says what went wrong, and when it stops.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -24,6 +25,14 @@ pub fn log_directives(least: &str, own: &[&str], wanted: Option<&str>) -> String
     };
     let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
     format!("{least},{}", wanted.join(","))
+}
+
+/// An error with all that led to it, in one line. What a layer repeats of those below it is said once.
+pub fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error: &&dyn Error| (*error).source());
+    causes.map(ToString::to_string).fold(error.to_string(), |line, cause| {
+        if line.contains(&cause) { line } else { format!("{line}: {cause}") }
+    })
 }
 
 /// Begins to count. What ends in `_seconds` is counted in buckets. Must be called within a Tokio runtime.
@@ -69,6 +78,21 @@ pub fn asked_to_stop() -> io::Result<impl Future<Output = ()> + Send + 'static> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        #[source]
+        below: Option<Box<Self>>,
+    }
+
+    #[test]
+    fn what_a_layer_repeats_is_said_once() {
+        let layers = ["the disk is full", "writing failed: the disk is full", "the message is not stored"];
+        let error = layers.into_iter().fold(None, |below, text| Some(Box::new(Layer { text, below })));
+        assert_eq!(chain(&*error.unwrap()), "the message is not stored: writing failed: the disk is full");
+    }
 
     #[test]
     fn a_level_for_all_is_one_for_our_own_crates() {

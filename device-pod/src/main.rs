@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("device-pod: {error:#}");
+            eprintln!("device-pod: {}", program::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the operator ends");
+            tracing::error!(error = telemetry::chain(error.as_ref()), "the operator ends");
             ExitCode::FAILURE
         }
     }

@@ -94,24 +94,17 @@ impl Api {
 
     /// Stops everything and starts it again on the same files, with something done in between.
     pub(crate) async fn restart(self, between: impl FnOnce(&Path)) -> Self {
-        let root = self.stop().await;
-        between(root.path());
-        Self::on(root, Settings::default(), Stage::default()).await
+        self.restart_on(Stage::default(), between).await
     }
 
-    /// Stops everything and starts it again, but no device until [`Stage::held`] is reset.
-    pub(crate) async fn restart_held(self) -> Self {
-        let stage = Stage::default();
-        stage.held.send_replace(true);
-        Self::on(self.stop().await, Settings::default(), stage).await
-    }
-
-    async fn stop(self) -> TempDir {
+    /// The same on a stage that was made ready.
+    pub(crate) async fn restart_on(self, stage: Stage, between: impl FnOnce(&Path)) -> Self {
         let Self { root, stage: _, directory, database, app, router, admin: _ } = self;
         drop((app, router));
         in_time(directory.close()).await;
         database.close().await;
-        root
+        between(root.path());
+        Self::on(root, Settings::default(), stage).await
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

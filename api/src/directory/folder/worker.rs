@@ -181,7 +181,7 @@ impl Task {
             Err(error) => {
                 let device = &self.key;
                 tracing::error!(%device, error = &error as &dyn std::error::Error, "device {device} could not be started");
-                self.tell(News::NotStarted(chain(&error))).await;
+                self.tell(News::NotStarted(enlace_contract::program::chain(&error))).await;
                 None
             }
         }
@@ -270,12 +270,4 @@ fn delays() -> ExponentialBackoff {
         .with_jitter()
         .without_max_times()
         .build()
-}
-
-/// An error with its causes, for a person.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

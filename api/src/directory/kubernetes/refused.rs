@@ -63,21 +63,6 @@ fn sentences(status: &Status) -> String {
     causes.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// An error with all that it comes from, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let more = error.to_string();
-        // Some layers repeat what is below them.
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

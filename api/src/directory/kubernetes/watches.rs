@@ -118,7 +118,7 @@ fn complain(store: &'static str, error: &watcher::Error, before: &mut Option<Str
         Some(status) if status.is_forbidden() => format!("it is not allowed: {}", status.message),
         // Told to every watch from time to time; it lists again.
         Some(status) if status.code == 410 => return,
-        _ => super::refused::chain(error),
+        _ => enlace_contract::program::chain(error),
     };
     if before.as_ref() != Some(&text) {
         tracing::warn!(store, error = text, "the {store} cannot be watched; it is tried again: {text}");

@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{OWN, PDF, TO, base64, linked, messages};
+use crate::device::Stage;
 use crate::fixture::Api;
 use crate::person::{Person, error};
 
@@ -96,7 +97,9 @@ async fn a_message_waits_for_the_start_of_a_linked_device() {
     let api = Api::start(&[]).await;
     let (ana, id, _) = linked(&api).await;
     let (key, token) = (ana.key(&id).await, ana.token);
-    let api = api.restart_held().await;
+    let stage = Stage::default();
+    stage.held.send_replace(true);
+    let api = api.restart_on(stage, |_| ()).await;
     let ana = Person { api: &api, token };
     let sent = ana.post("/api/send-message", json!({ "number": TO, "message": "x" }));
     let started = async {
