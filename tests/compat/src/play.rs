@@ -191,7 +191,8 @@ async fn find(world: &World, id: Option<&str>, number: Option<&str>) -> anyhow::
         id.is_some() && device["metadata"]["annotations"]["enlace.dev/instancia-id"].as_str() == id
     };
     let by_number = |device: &&Value| {
-        let known = [&device["status"]["phoneNumber"], &device["spec"]["phoneNumber"]];
+        let given = &device["metadata"]["annotations"]["enlace.dev/numero"];
+        let known = [&device["status"]["phoneNumber"], &device["spec"]["phoneNumber"], given];
         number.is_some() && known.iter().any(|known| known.as_str() == number)
     };
     let found = devices.iter().find(by_id).or_else(|| devices.iter().find(by_number));
