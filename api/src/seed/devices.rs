@@ -24,8 +24,8 @@ use crate::database::{InstanceId, NewInstance, Unique, WriteError};
 use crate::directory::DirectoryError;
 use crate::http::App;
 
-/// The longest name of a device, in characters: the phone shows it.
-const MAX_NAME: usize = 64;
+/// The longest name of a device, in characters.
+const MAX_NAME: usize = 100;
 /// Random letters and digits in the name of a resource.
 const SUFFIX: usize = 12;
 /// How long a device may take to be unlinked.

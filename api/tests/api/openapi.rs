@@ -48,6 +48,6 @@ fn the_description_names_only_routes_that_there_are() {
         }
     }
     let spec = &document["components"]["schemas"]["WhatsAppDevice"]["properties"]["spec"];
-    assert_eq!(spec["properties"]["displayName"]["maxLength"], 64, "as the rule says");
+    assert_eq!(spec["properties"]["displayName"]["maxLength"], 100, "as the rule says");
     assert!(!text.contains("linked to this cluster"));
 }

@@ -204,7 +204,7 @@ async fn a_number_or_identifier_may_be_an_integer() {
     let ana = Person::register(&api, NUMBER).await;
     let number = 525550000009_u64;
     ana.add(json!({ "numero": number })).await;
-    let name = "ñ".repeat(64);
+    let name = "ñ".repeat(100);
     let updated = ana.post("/api/update-device", json!({ "identifier": number, "nombre": name })).await;
     assert_eq!(updated.json(), json!({ "success": true, "actualizado": true }));
     assert_eq!(ana.get("/api/connections").await.json()["connections"][number.to_string()]["name"], name);
@@ -226,7 +226,7 @@ async fn names_and_numbers_that_cannot_be_are_refused() {
     let api = Api::start(&[]).await;
     let ana = Person::register(&api, NUMBER).await;
     for device in [
-        json!({ "nombre": "x".repeat(65) }),
+        json!({ "nombre": "x".repeat(101) }),
         json!({ "nombre": "a\nb" }),
         json!({ "nombre": { "x": 1 } }),
         json!({ "numero": "123" }),

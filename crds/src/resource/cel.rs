@@ -49,8 +49,8 @@ pub(super) const CODE_NEEDS_NUMBER: Text = Text {
 };
 
 pub(super) const DISPLAY_NAME: Text = value(
-    r"self.matches('^\\P{Cc}{1,64}$')",
-    "must be 1 to 64 characters, without control characters such as line breaks",
+    r"self.matches('^\\P{Cc}{1,100}$')",
+    "must be 1 to 100 characters, without control characters such as line breaks",
 );
 
 pub(super) const TIMEOUT: Text = value(

@@ -106,8 +106,8 @@ fn a_pairing_code_needs_a_number() {
 }
 
 #[test]
-fn a_display_name_is_1_to_64_characters_that_can_be_shown() {
-    let (longest, too_long) = ("ñ".repeat(64), "ñ".repeat(65));
+fn a_display_name_is_1_to_100_characters_that_can_be_shown() {
+    let (longest, too_long) = ("ñ".repeat(100), "ñ".repeat(101));
     values(
         cel::DISPLAY_NAME,
         "spec.displayName",

@@ -65,9 +65,9 @@ pub struct WhatsAppDeviceSpec {
     #[schemars(length(max = 64))]
     #[x_kube(validation = cel::rule(cel::NUMBER))]
     pub phone_number: Option<String>,
-    /// A name for people; the phone lists it under "Linked devices".
+    /// A name for people; the phone lists its first 64 characters under "Linked devices".
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 100))]
     #[x_kube(validation = cel::rule(cel::DISPLAY_NAME))]
     pub display_name: Option<String>,
     /// True: no pod runs; the session is kept.

@@ -32,6 +32,8 @@ use crate::endpoints::{Endpoints, WebVersion};
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long unlinking at WhatsApp may take.
 const UNLINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many characters of its name a device tells the phone.
+const SHOWN_NAME: usize = 64;
 /// Receipts that wait to be written down. More are dropped, and counted.
 pub(crate) const RECEIPTS: usize = 4_096;
 
@@ -175,7 +177,8 @@ impl Engine {
         let store = open(session).await?;
         let linked = store.load().await?.is_some_and(|device| device.pn.is_some());
         let dialer = Dialer::new(&endpoints.websocket);
-        let name = config.display_name.as_deref().unwrap_or("Enlace");
+        let name: String =
+            config.display_name.as_deref().unwrap_or("Enlace").chars().take(SHOWN_NAME).collect();
         let mut builder = Bot::builder()
             .with_backend(store)
             .with_transport_factory(dialer.clone())
