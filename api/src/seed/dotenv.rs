@@ -1,5 +1,6 @@
-//! What a file `.env` says, read as Node's `dotenv` 16 reads it. A reader of another kind would make a wrong password of a right one: there,
-//! `$` is a letter like any other, `#` begins a comment also within a word, and what is no line of the form is passed over.
+//! What a file `.env` says, read as Node's `dotenv` 16 reads it. A reader of another kind would make a wrong password
+//! of a right one: there, `$` is a letter like any other, `#` begins a comment also within a word, and what is no line
+//! of the form is passed over.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

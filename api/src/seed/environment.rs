@@ -32,8 +32,8 @@ pub enum InvalidEnvironment {
     Database(#[from] InvalidDatabaseUrl),
 }
 
-/// Puts what a file `.env` has into the environment, read as Node's `dotenv` reads it; what is there already stays. No file is no fault. It must
-/// be called while the process has one thread.
+/// Puts what a file `.env` has into the environment, read as Node's `dotenv` reads it; what is there already stays. No
+/// file is no fault. It must be called while the process has one thread.
 ///
 /// # Errors
 /// When the file cannot be read.

@@ -1,5 +1,6 @@
-//! What Express does to a request before a route sees it, as far as clients can tell: paths are the same in upper and lower case and with a slash
-//! at their end, and bodies may be compressed. The limit of a body counts what comes out.
+//! What Express does to a request before a route sees it, as far as clients can tell: paths are the same in upper
+//! and lower case and with a slash at their end, and bodies may be compressed. The limit of a body counts what comes
+//! out.
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
@@ -19,7 +20,8 @@ pub(crate) fn routed(mut request: Request) -> Request {
     request
 }
 
-/// A path of this API as the routes have it; none when it is so, or is no path of this API. What stands for a parameter keeps its case.
+/// A path of this API as the routes have it; none when it is so, or is no path of this API. What stands for a
+/// parameter keeps its case.
 fn as_routed(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
     let mut segments = path.strip_suffix('/').unwrap_or(path).splitn(4, '/').skip(1);
@@ -45,8 +47,8 @@ fn as_routed(uri: &Uri) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Opens bodies in the encodings that are known; others are left as they are. Brotli is none of them: whoever sends a few bytes of it chooses
-/// that 16 MB of memory are taken.
+/// Opens bodies in the encodings that are known; others are left as they are. Brotli is none of them: whoever sends
+/// a few bytes of it chooses that 16 MB of memory are taken.
 pub(super) fn opened() -> RequestDecompressionLayer {
     RequestDecompressionLayer::new().pass_through_unaccepted(true)
 }
