@@ -11,11 +11,12 @@
 //! * [`qr`]: QR codes for a terminal,
 //! * [`events`]: the event stream,
 //! * [`paging`]: pages and their cursors,
-//! * [`problem`]: errors as `application/problem+json`,
+//! * [`problem`]: errors as `application/problem+json`, [`body`]: bodies of JSON, and what is wrong with one,
 //! * [`token`]: the short-lived tokens that open one device,
 //! * [`client`]: the typed client of a device's HTTP interface,
 //! * [`program`]: what every program does alike, [`together`]: what callers share that ask at the same time.
 
+pub mod body;
 pub mod client;
 pub mod config;
 pub mod duration;

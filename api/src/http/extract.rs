@@ -10,7 +10,7 @@ use enlace_contract::client::DeviceClient;
 use enlace_contract::name::DeviceKey;
 use enlace_crds::rules::conditions::{ACCEPTED, DUPLICATE_NUMBER};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,7 @@ use super::failure::{Failure, internal};
 use super::sentences;
 use crate::auth::{Action, Principal};
 use crate::directory::{Away, Device, DirectoryError};
+use enlace_contract::body::{self, Wrong};
 
 /// How long a body of JSON may take to arrive: one that never ends must not keep its connection.
 const BODY: Duration = Duration::from_secs(15);
@@ -137,7 +138,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let json = request.headers().get(header::CONTENT_TYPE).is_some_and(is_json);
+        let json = request.headers().get(header::CONTENT_TYPE).is_some_and(body::is_json);
         if !json {
             let detail = "the body must be JSON, with the header Content-Type: application/json";
             return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NotJson", detail));
@@ -154,25 +155,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             }
             Failure::new(rejection.status(), "InvalidBody", "the body could not be read to its end")
         })?;
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Failure::new(StatusCode::BAD_REQUEST, "InvalidBody", sentences::of_syntax(&error))
-        })?;
-        // To serde a list would do for a struct, by position.
-        if !value.is_object() {
-            let detail = sentences::not_fields(&value);
-            return Err(Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidBody", detail));
-        }
-        serde_path_to_error::deserialize(value).map(Self).map_err(|error| {
-            let detail = sentences::of_value(&error.path().to_string(), &error.inner().to_string());
-            Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidBody", detail)
-        })
+        let read = body::read(&bytes);
+        read.map(Self).map_err(|Wrong { status, sentence }| Failure::new(status, "InvalidBody", sentence))
     }
-}
-
-fn is_json(value: &HeaderValue) -> bool {
-    let kind = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    let kind = kind.to_ascii_lowercase();
-    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
 /// A query string.

@@ -17,7 +17,6 @@ use serde_json::Value;
 
 use crate::{WhatsAppDevice, names};
 
-pub use check::name_of;
 pub use device::{from_value, key, validate, validate_update};
 
 /// One document of a manifest.

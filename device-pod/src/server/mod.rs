@@ -20,11 +20,14 @@ mod state;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
+use axum::extract::rejection::BytesRejection;
 use axum::routing::{get, post, put};
+use enlace_contract::body::{self, Wrong};
 use enlace_contract::messages::MAX_MESSAGE_BODY;
 use enlace_contract::problem::Problem;
-use http::StatusCode;
+use http::{StatusCode, header};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use whatsapp_rust::client::Client;
@@ -128,18 +131,28 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequest<
     type Rejection = Problem;
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Problem> {
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let reason = match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => "BodyTooLarge",
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE => "NotJson",
-                    _ => "InvalidBody",
-                };
-                Err(Problem::new(rejection.status(), reason, rejection.body_text()))
-            }
+        if !request.headers().get(header::CONTENT_TYPE).is_some_and(body::is_json) {
+            let detail = "the body must be JSON, with the header Content-Type: application/json";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "NotJson", detail));
         }
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        read(&bytes).map(Self)
     }
+}
+
+/// A body that did not arrive whole.
+fn unread(rejection: &BytesRejection) -> Problem {
+    match rejection.status() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(status, "BodyTooLarge", "the body is larger than this route takes")
+        }
+        status => Problem::new(status, "InvalidBody", "the body could not be read to its end"),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let wrong = |Wrong { status, sentence }| Problem::new(status, "InvalidBody", sentence);
+    body::read(bytes).map_err(wrong)
 }
 
 /// The query of a route that knows no parameters.

@@ -22,15 +22,8 @@ pub(super) async fn pair(
     State(shared): State<Shared>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Answer<DeviceState>, Problem> {
-    let body =
-        body.map_err(|rejection| Problem::new(rejection.status(), "BodyTooLarge", rejection.body_text()))?;
-    let request: PairRequest = if body.is_empty() {
-        PairRequest::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|error| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidBody", error.to_string())
-        })?
-    };
+    let body = body.map_err(|rejection| super::unread(&rejection))?;
+    let request: PairRequest = if body.is_empty() { PairRequest::default() } else { super::read(&body)? };
     let at = request.requested_at.unwrap_or_else(Timestamp::now);
     if !plausible(&at) {
         let detail = "requestedAt must not be in the future: leave it out, or check the caller's clock";

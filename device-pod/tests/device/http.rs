@@ -78,6 +78,7 @@ async fn errors_are_problems_that_say_what_would_be_right() {
         (post("/v1/messages", "text/plain", "{}"), 415, "NotJson"),
         (post("/v1/messages", "application/json", "{"), 400, "InvalidBody"),
         (post("/v1/messages", "application/json", r#"{"to":"1"}"#), 422, "InvalidBody"),
+        (post("/v1/pair", "application/json", r#"{"requestedAt":1}"#), 422, "InvalidBody"),
         (post("/v1/messages?wait=1y", "application/json", "{}"), 400, "InvalidQuery"),
         (get("/v1/messages?limit=0"), 400, "InvalidQuery"),
         (post("/v1/messages?wiat=3s", "application/json", "{}"), 400, "InvalidQuery"),
