@@ -48,7 +48,12 @@ fn seen(spec: Value) -> Seen {
 fn pod(address: Option<&str>) -> SeenPod {
     SeenPod {
         uid: "pod-1".into(),
-        facts: enlace_crds::rules::PodFacts { name: "billing-0".into(), ready: true, image: None },
+        facts: enlace_crds::rules::PodFacts {
+            name: "billing-0".into(),
+            ready: true,
+            image: None,
+            stuck: None,
+        },
         address: address.map(ToOwned::to_owned),
         template_hash: None,
         device: Some("uid-1".into()),

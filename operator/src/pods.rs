@@ -3,7 +3,7 @@
 use enlace_crds::names;
 use enlace_crds::rules::PodFacts;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus};
 use kube::ResourceExt as _;
 
 /// The container of a device.
@@ -43,7 +43,7 @@ impl SeenPod {
             containers.iter().find(|container| container.name == CONTAINER).and_then(|c| c.image.clone());
         Some(Self {
             uid: pod.uid()?,
-            facts: PodFacts { name: pod.name_any(), ready, image },
+            facts: PodFacts { name: pod.name_any(), ready, image, stuck: status.and_then(stuck) },
             address: status.and_then(|status| status.pod_ip.clone()).filter(|_| running),
             template_hash: pod.annotations().get(names::TEMPLATE_HASH).cloned(),
             device: pod.annotations().get(names::DEVICE_UID).cloned(),
@@ -51,6 +51,26 @@ impl SeenPod {
             created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
         })
     }
+}
+
+/// The most characters of what the cluster says of a pod that cannot start.
+const LONGEST: usize = 300;
+
+/// Why a pod cannot start, as the cluster says; none while it is on the way.
+fn stuck(status: &PodStatus) -> Option<String> {
+    let containers = status.container_statuses.iter().flatten();
+    let waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
+    let waits = waiting
+        .map(|waiting| (waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref()))
+        .find(|(reason, _)| !matches!(*reason, "" | "ContainerCreating" | "PodInitializing"));
+    let placed = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodScheduled");
+    let unplaced = || {
+        let condition = placed.filter(|condition| condition.status == "False")?;
+        Some((condition.reason.as_deref()?, condition.message.as_deref()))
+    };
+    let (reason, message) = waits.or_else(unplaced)?;
+    let text = message.map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}"));
+    Some(text.chars().take(LONGEST).collect())
 }
 
 /// Drops from a pod what [`SeenPod`] does not read: ten thousand whole pods would be hundreds of megabytes.
@@ -71,10 +91,17 @@ pub fn prune(pod: &mut Pod) {
         *spec = PodSpec { containers: containers.collect(), ..PodSpec::default() };
     }
     if let Some(status) = &mut pod.status {
-        let PodStatus { phase, pod_ip, conditions, .. } = std::mem::take(status);
+        let PodStatus { phase, pod_ip, conditions, mut container_statuses, .. } = std::mem::take(status);
+        let matters = |name: &str| matches!(name, "Ready" | "PodScheduled");
         let conditions =
-            conditions.map(|all| all.into_iter().filter(|condition| condition.type_ == "Ready").collect());
-        *status = PodStatus { phase, pod_ip, conditions, ..PodStatus::default() };
+            conditions.map(|all| all.into_iter().filter(|condition| matters(&condition.type_)).collect());
+        for container in container_statuses.iter_mut().flatten() {
+            let waiting = container.state.take().and_then(|state| state.waiting);
+            let state =
+                waiting.map(|waiting| ContainerState { waiting: Some(waiting), ..ContainerState::default() });
+            *container = ContainerStatus { state, ..ContainerStatus::default() };
+        }
+        *status = PodStatus { phase, pod_ip, conditions, container_statuses, ..PodStatus::default() };
     }
 }
 
@@ -109,7 +136,8 @@ mod tests {
                 facts: PodFacts {
                     name: "billing-0".into(),
                     ready: true,
-                    image: Some("enlace-device:1".into())
+                    image: Some("enlace-device:1".into()),
+                    stuck: None,
                 },
                 address: Some("10.244.0.7".into()),
                 template_hash: Some("hash".into()),
@@ -129,5 +157,33 @@ mod tests {
         .unwrap();
         let seen = SeenPod::of(&pod).unwrap();
         assert_eq!((seen.address, seen.stopping, seen.facts.ready), (None, true, false));
+    }
+
+    #[test]
+    fn a_pod_that_cannot_start_says_why() {
+        let waiting = |reason: &str| json!([{ "name": "device", "state": { "waiting": { "reason": reason, "message": "no such host" } } }]);
+        let placed = |status: &str| json!([{ "type": "PodScheduled", "status": status, "reason": "Unschedulable", "message": "unbound claims" }]);
+        for (containers, conditions, said) in [
+            (waiting("ErrImagePull"), placed("True"), Some("ErrImagePull: no such host")),
+            (waiting("ContainerCreating"), placed("True"), None),
+            (json!([]), placed("False"), Some("Unschedulable: unbound claims")),
+            (json!([{ "name": "device", "state": { "running": {} } }]), placed("True"), None),
+        ] {
+            let mut pod: Pod = serde_json::from_value(json!({
+                "metadata": { "name": "billing-0", "uid": "pod-1" },
+                "status": { "phase": "Pending", "containerStatuses": containers.as_array().unwrap().iter().map(|status| {
+                    let mut status = status.clone();
+                    for (name, value) in [("image", json!("x")), ("imageID", json!("")), ("ready", json!(false)), ("restartCount", json!(0))] {
+                        status[name] = value;
+                    }
+                    status
+                }).collect::<Vec<_>>(), "conditions": conditions },
+            }))
+            .unwrap();
+            let whole = SeenPod::of(&pod).unwrap();
+            assert_eq!(whole.facts.stuck.as_deref(), said, "{containers}");
+            prune(&mut pod);
+            assert_eq!(SeenPod::of(&pod).unwrap(), whole);
+        }
     }
 }

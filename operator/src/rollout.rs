@@ -1,8 +1,9 @@
 //! How many pods may be restarted at a time.
 //!
 //! A pod that is to be made from something else (a new image, another `pod` setting) is deleted by the operator, and its device counts as
-//! away until it is what it was: connected again, or ready when it was not connected. When some did not come back in time, nothing more is
-//! restarted: an image that does not work must not reach every number. A device that is away itself may always be restarted again, for
+//! away until it is what it was: connected again, or ready when it was not connected. The first goes alone: the others follow when it is
+//! back, so many at a time. When some did not come back in time, nothing more is restarted: an image that does not work must not reach
+//! every number. A device that is away itself may always be restarted again, for
 //! that is how it is mended. Pure: the clock is an argument. A new leader, and so a restart of the operator, begins with nothing away; its
 //! first looks at the devices find those whose pods are young.
 
@@ -72,6 +73,8 @@ impl Away {
 #[derive(Debug)]
 pub struct Rollout {
     most: usize,
+    /// Whether one of this rollout is back.
+    proven: bool,
     away: HashMap<DeviceRef, Away>,
     waiting: VecDeque<DeviceRef>,
     in_line: HashSet<DeviceRef>,
@@ -80,12 +83,17 @@ pub struct Rollout {
 impl Rollout {
     /// Nothing is under way; at most so many may be away.
     pub fn new(most: usize) -> Self {
-        Self { most, away: HashMap::new(), waiting: VecDeque::new(), in_line: HashSet::new() }
+        Self { most, proven: false, away: HashMap::new(), waiting: VecDeque::new(), in_line: HashSet::new() }
     }
 
     /// Forgets those of an earlier leader whose time is over: nobody knows whether they were restarted at all.
     fn forget_resumed(&mut self, now: Timestamp) {
         self.away.retain(|_, away| !(away.is_resumed() && away.is_late(now)));
+    }
+
+    /// How many may be away.
+    fn limit(&self) -> usize {
+        if self.proven { self.most } else { self.most.min(1) }
     }
 
     /// Whether a device may be restarted now. Only to be asked by who will do it.
@@ -98,7 +106,7 @@ impl Rollout {
         }
         let decision = if self.is_stopped(now) {
             Decision::Stopped
-        } else if self.away.len() >= self.most {
+        } else if self.away.len() >= self.limit() {
             Decision::Wait
         } else {
             self.away.insert(device.clone(), Away { before, old_pod: pod.to_owned(), since: now });
@@ -122,7 +130,10 @@ impl Rollout {
             Before::Broken => true,
         };
         if back {
+            // One that could not become worse proves nothing.
+            self.proven |= *before != Before::Broken;
             self.away.remove(device);
+            self.ends();
         }
     }
 
@@ -138,6 +149,14 @@ impl Rollout {
         if self.in_line.remove(device) {
             self.waiting.retain(|other| other != device);
         }
+        self.ends();
+    }
+
+    /// When nothing is under way any more, what comes is another rollout.
+    fn ends(&mut self) {
+        if self.away.is_empty() && self.waiting.is_empty() {
+            self.proven = false;
+        }
     }
 
     /// Those that may ask again now, as many as there is room for.
@@ -146,7 +165,7 @@ impl Rollout {
         if self.is_stopped(now) {
             return Vec::new();
         }
-        let room = self.most.saturating_sub(self.away.len()).min(self.waiting.len());
+        let room = self.limit().saturating_sub(self.away.len()).min(self.waiting.len());
         let next: Vec<DeviceRef> = self.waiting.drain(..room).collect();
         for device in &next {
             self.in_line.remove(device);
@@ -156,7 +175,7 @@ impl Rollout {
 
     /// Whether too many did not come back.
     pub fn is_stopped(&self, now: Timestamp) -> bool {
-        let enough = STOP_AFTER.min(self.most).max(1);
+        let enough = STOP_AFTER.min(self.limit()).max(1);
         self.late(now).take(enough).count() == enough
     }
 
@@ -217,6 +236,45 @@ mod tests {
         }
     }
 
+    /// A rollout of which the first is back, and others wait.
+    fn proven(most: usize) -> Rollout {
+        let mut rollout = Rollout::new(most);
+        assert_eq!(rollout.restart(&device(100), "old", Before::Connected, at(0)), Decision::Go);
+        assert_eq!(rollout.restart(&device(101), "old", Before::Connected, at(0)), Decision::Wait);
+        rollout.observe(&device(100), &back("new"));
+        rollout
+    }
+
+    #[test]
+    fn the_first_goes_alone_and_others_follow_when_it_is_back() {
+        let mut rollout = Rollout::new(3);
+        let ask = |rollout: &mut Rollout, one, second| {
+            rollout.restart(&device(one), "old", Before::Connected, at(second))
+        };
+        assert_eq!(ask(&mut rollout, 1, 0), Decision::Go);
+        for one in 2..7 {
+            assert_eq!(ask(&mut rollout, one, 0), Decision::Wait);
+        }
+        assert!(rollout.next(at(1)).is_empty());
+        rollout.observe(&device(1), &back("new"));
+        assert_eq!(rollout.next(at(2)), [2, 3, 4].map(device));
+        for one in 2..5 {
+            assert_eq!(ask(&mut rollout, one, 2), Decision::Go);
+            rollout.observe(&device(one), &back("new"));
+        }
+        assert_eq!(rollout.next(at(3)), [5, 6].map(device));
+        for one in 5..7 {
+            assert_eq!(ask(&mut rollout, one, 3), Decision::Go);
+        }
+        for one in 5..7 {
+            rollout.observe(&device(one), &back("new"));
+        }
+        // The next rollout begins with one again, and ends with it when it does not come back.
+        assert_eq!((ask(&mut rollout, 1, 10), ask(&mut rollout, 2, 10)), (Decision::Go, Decision::Wait));
+        assert!(rollout.is_stopped(at(610)));
+        assert_eq!(ask(&mut rollout, 3, 610), Decision::Stopped);
+    }
+
     #[test]
     fn a_device_is_back_when_it_is_what_it_was() {
         let ready = Now { pod: Some("new"), ready: true, connected: false };
@@ -242,7 +300,7 @@ mod tests {
 
     #[test]
     fn nothing_more_is_restarted_when_some_did_not_come_back() {
-        let mut rollout = Rollout::new(5);
+        let mut rollout = proven(5);
         for one in 0..STOP_AFTER {
             assert_eq!(rollout.restart(&device(one), "old", Before::Ready, at(0)), Decision::Go);
         }
@@ -253,13 +311,13 @@ mod tests {
         assert_eq!(rollout.restart(&device(0), "second", Before::Broken, at(700)), Decision::Go);
         rollout.observe(&device(0), &back("third"));
         assert!(!rollout.is_stopped(at(700)));
-        assert_eq!(rollout.next(at(700)), vec![device(8)]);
+        assert_eq!(rollout.next(at(700)), vec![device(101), device(8)]);
     }
 
     #[test]
     fn a_rollout_of_few_at_a_time_stops_and_does_not_wait_for_ever() {
         for most in 1..STOP_AFTER {
-            let mut rollout = Rollout::new(most);
+            let mut rollout = proven(most);
             for one in 0..most {
                 assert_eq!(rollout.restart(&device(one), "old", Before::Ready, at(0)), Decision::Go);
             }
@@ -270,7 +328,7 @@ mod tests {
                 "{most}"
             );
             rollout.observe(&device(0), &back("new"));
-            assert_eq!(rollout.next(at(600)), vec![device(9)]);
+            assert_eq!(rollout.next(at(600)), vec![device(101)]);
         }
     }
 

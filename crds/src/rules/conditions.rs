@@ -7,7 +7,7 @@ use enlace_contract::state::{ClaimState, DeviceState, Phase, Reason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::observation::{ClaimOutcome, Observation, Observed, Place};
+use super::observation::{ClaimOutcome, Observation, Observed, Place, PodFacts};
 use crate::WhatsAppDeviceStatus;
 
 /// Valid, and its number claimed.
@@ -135,6 +135,9 @@ fn accepted(observed: &Observation<'_>) -> Verdict {
 fn pod_ready(observed: &Observation<'_>, phase: Phase) -> Verdict {
     match &observed.pod {
         Some(pod) if pod.ready => Verdict::yes(POD_READY, ""),
+        Some(PodFacts { stuck: Some(why), .. }) => {
+            Verdict::no("PodNotReady", format!("the pod cannot start: {why}"))
+        }
         Some(_) => match observed.place {
             Place::Pod => Verdict::no("PodNotReady", "the pod is starting, or its container is not ready"),
             Place::Process => Verdict::no("NotStarted", "the device is starting or stopping"),

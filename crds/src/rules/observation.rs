@@ -105,6 +105,8 @@ pub struct PodFacts {
     pub ready: bool,
     /// The image that it runs.
     pub image: Option<String>,
+    /// Why it cannot start, as the cluster says: `ErrImagePull: …`.
+    pub stuck: Option<String>,
 }
 
 impl<'a> Observation<'a> {

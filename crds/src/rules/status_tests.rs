@@ -28,7 +28,12 @@ fn seen(device: Observed<'_>) -> Observation<'_> {
         claim: ClaimOutcome::NotNeeded,
         mismatch: None,
         device,
-        pod: Some(PodFacts { name: "billing-0".into(), ready: true, image: Some("enlace:1".into()) }),
+        pod: Some(PodFacts {
+            name: "billing-0".into(),
+            ready: true,
+            image: Some("enlace:1".into()),
+            stuck: None,
+        }),
         volume_claim: Some("billing-session".into()),
         place: Place::Pod,
     }
@@ -117,7 +122,7 @@ fn each_situation_has_its_phase_and_its_conditions() {
         ),
         (
             Observation {
-                pod: Some(PodFacts { name: "billing-0".into(), ready: false, image: None }),
+                pod: Some(PodFacts { name: "billing-0".into(), ready: false, image: None, stuck: None }),
                 ..seen(Observed::NotRunning)
             },
             "Starting Accepted=True/Accepted PodReady=False/PodNotReady Paired=Unknown/Starting Connected=False/Starting Ready=False/PodNotReady",
@@ -450,7 +455,7 @@ fn a_device_that_is_linked_to_another_number_than_the_declared_one_says_so_wheth
 #[test]
 fn a_device_without_a_pod_is_not_spoken_of_as_if_it_had_one() {
     let (scan, online) = (awaiting_scan(), connected());
-    let starting = Some(PodFacts { name: "billing".into(), ready: false, image: None });
+    let starting = Some(PodFacts { name: "billing".into(), ready: false, image: None, stuck: None });
     let running = seen(Observed::NotRunning).pod;
     for (pod, suspend) in [(starting, false), (None, false), (None, true), (running, true)] {
         for device in [

@@ -129,6 +129,7 @@ impl Entry {
             name: self.key.name().to_owned(),
             ready: self.client.is_some(),
             image: None,
+            stuck: None,
         });
         let observed = match &self.heard {
             Heard::Nothing => Observed::NotRunning,
