@@ -4,7 +4,7 @@ use enlace_chart_tests::helm::{folder, render};
 use serde_json::Value;
 
 /// Values, and what must be in the answer.
-const WRONG: [(&str, &[&str]); 20] = [
+const WRONG: [(&str, &[&str]); 22] = [
     ("nonsense: 1", &["additional properties 'nonsense' not allowed"]),
     ("api: {replicaCount: 1}", &["/api", "additional properties 'replicaCount' not allowed"]),
     ("operator: {replicas: 3}", &["/operator/replicas", "maximum: got 3, want 2"]),
@@ -20,6 +20,8 @@ const WRONG: [(&str, &[&str]); 20] = [
         &["/api/compatible/mediaAllow/0", "does not match pattern"],
     ),
     ("api: {compatible: {mediaAllow: [10.1.0.0/33]}}", &["/api/compatible/mediaAllow/0", "does not match"]),
+    ("api: {trustedProxies: [cloudflared]}", &["/api/trustedProxies/0", "does not match pattern"]),
+    ("api: {trustedProxies: [10.1.0.0/33]}", &["/api/trustedProxies/0", "does not match"]),
     (
         "api: {compatible: {mediaAllow: 10.1.0.0/16}}",
         &["/api/compatible/mediaAllow", "got string, want array"],
