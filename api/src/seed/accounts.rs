@@ -68,7 +68,7 @@ pub(super) async fn log_in(
     let (Some(identifier), Some(password)) = (identifier, password) else { return Err(missing()) };
     let identifier = normal(identifier);
     let attempt = app.limits().login(address, &identifier)?;
-    let (account, hash) = find(&app, &identifier).await.map_err(database_failed)?.unzip();
+    let (account, hash) = find(&app, &identifier).await?.unzip();
     // Without an account it takes as long as with one.
     let verified = verify(&app, password, hash).await?;
     let Some(Account { user, phone_number, email, .. }) = account.filter(|_| verified) else {
@@ -158,7 +158,7 @@ fn normal(identifier: &str) -> String {
 async fn existing(app: &App, wanted: &Wanted<'_>) -> Result<Option<(Account, String)>, Refusal> {
     for identifier in wanted.number.iter().chain(&wanted.email) {
         let found = app.database().account_by_identifier(identifier).await;
-        if let Some(found) = found.map_err(database_failed)? {
+        if let Some(found) = found? {
             return Ok(Some(found));
         }
     }
@@ -206,7 +206,7 @@ async fn create(app: &App, wanted: &Wanted<'_>, address: Option<SocketAddr>) -> 
         )) => {
             return Err(Refusal::new(StatusCode::CONFLICT, "AlreadyExists", "El usuario ya existe"));
         }
-        Err(WriteError::Database(error)) => return Err(database_failed(error)),
+        Err(WriteError::Database(error)) => return Err(error.into()),
     };
     tracing::info!(user = account.user.id, "user {} registered", account.user.id);
     Ok(account)
@@ -215,7 +215,7 @@ async fn create(app: &App, wanted: &Wanted<'_>, address: Option<SocketAddr>) -> 
 /// One more token for a user.
 async fn new_token(app: &App, user: &User) -> Result<String, Refusal> {
     let now = Timestamp::now();
-    make_room(app, &user.id).await.map_err(database_failed)?;
+    make_room(app, &user.id).await?;
     let lifetime = app.compatible().token_lifetime.map(SignedDuration::try_from).transpose();
     let end = lifetime.ok().flatten().and_then(|lifetime| now.checked_add(lifetime).ok());
     let value = TokenValue::generate().map_err(|error| {
@@ -223,7 +223,7 @@ async fn new_token(app: &App, user: &User) -> Result<String, Refusal> {
         Refusal::internal()
     })?;
     let new = NewToken { user_id: &user.id, name: TOKEN, devices: None, actions: None, expires_at: end };
-    app.database().create_token(new, &value.hash(), now).await.map_err(database_failed)?;
+    app.database().create_token(new, &value.hash(), now).await?;
     Ok(value.expose().to_owned())
 }
 
@@ -248,10 +248,6 @@ async fn make_room(app: &App, user_id: &str) -> Result<(), crate::database::Data
 
 fn missing() -> Refusal {
     Refusal::bad_request("Faltan datos")
-}
-
-fn database_failed(error: crate::database::DatabaseError) -> Refusal {
-    Refusal::from(error).database_said("Error de base de datos")
 }
 
 #[cfg(test)]

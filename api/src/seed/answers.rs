@@ -114,11 +114,10 @@ impl Refusal {
         self.with("timestamp", timestamp(Timestamp::now()))
     }
 
-    /// The same, but for a failure of the database: it is answered as clients of some routes know it, with 500 and the route's own text.
+    /// The same, but a failure of the database is told with the text that clients know from the route.
     #[must_use]
     pub fn database_said(mut self, error: &str) -> Self {
         if self.reason == DATABASE {
-            self.status = StatusCode::INTERNAL_SERVER_ERROR;
             self.body.insert("error".to_owned(), error.into());
         }
         self

@@ -131,8 +131,8 @@ impl OptionalFromRequestParts<App> for SeedUser {
     }
 }
 
-/// The caller, when it showed a token, of a route that looked at none before: whether it shows one or not, a lost database is answered as
-/// clients of that route know it.
+/// The caller, when it showed a token, of a route that looked at none before: whether it shows one or not, a lost database is told with
+/// the text that clients of that route know.
 #[derive(Clone, Debug)]
 pub struct Anyone(pub Option<SeedUser>);
 

@@ -75,12 +75,12 @@ async fn says_that_it_is_away(router: &Router, token: &str, port: u16) {
         ("GET", "/api/me", token, "", 503, 6),
         ("GET", "/api/connections", token, "", 503, 6),
         ("POST", "/api/send-message", token, r#"{"number": "525550000002", "message": "x"}"#, 503, 6),
-        // What clients of the system before it know.
-        ("GET", STATUS, token, "", 500, 6),
-        ("GET", "/api/qr?instancia_id=x", token, "", 500, 6),
-        ("GET", STATUS, "", "", 500, 6),
-        ("POST", "/api/registro", "", NEW, 500, 6),
-        ("POST", "/api/login", "", ACCOUNT, 500, 6),
+        // The compatible one before a token is looked at.
+        ("GET", STATUS, token, "", 503, 6),
+        ("GET", "/api/qr?instancia_id=x", token, "", 503, 6),
+        ("GET", STATUS, "", "", 503, 6),
+        ("POST", "/api/registro", "", NEW, 503, 6),
+        ("POST", "/api/login", "", ACCOUNT, 503, 6),
     ];
     let asked = requests.map(async |(method, path, token, body, expected, seconds)| {
         let Answer { status, retry_after, text, took } = ask(router, method, path, token, body).await;
