@@ -1,7 +1,7 @@
 //! Bodies of JSON, and what is wrong with one, for a person: the field first, then what it must be. What serde says is for programmers.
 
 use http::{HeaderValue, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 /// Why a body cannot be read.
@@ -30,8 +30,16 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Wrong> {
     let fields = |sentence| Wrong { status: StatusCode::UNPROCESSABLE_ENTITY, sentence };
     // To serde a list would do for a struct, by position.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| syntax(&error))?;
-        return Err(fields(format!("the body: must be a map of fields, not {}", name_of(&value))));
+        // Nothing is kept of it: it may have millions of values.
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| syntax(&error))?;
+        let kind = match bytes.trim_ascii_start().first() {
+            Some(b'[') => "a list",
+            Some(b'"') => "a text",
+            Some(b't' | b'f') => "true or false",
+            Some(b'n') => "nothing",
+            _ => "a number",
+        };
+        return Err(fields(format!("the body: must be a map of fields, not {kind}")));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.inner() {

@@ -88,7 +88,11 @@ impl Rollout {
 
     /// Forgets those of an earlier leader whose time is over: nobody knows whether they were restarted at all.
     fn forget_resumed(&mut self, now: Timestamp) {
+        let before = self.away.len();
         self.away.retain(|_, away| !(away.is_resumed() && away.is_late(now)));
+        if self.away.len() < before {
+            self.ends();
+        }
     }
 
     /// How many may be away.
@@ -100,6 +104,10 @@ impl Rollout {
     pub fn restart(&mut self, device: &DeviceRef, pod: &str, before: Before, now: Timestamp) -> Decision {
         self.forget_resumed(now);
         if let Some(away) = self.away.get_mut(device) {
+            // What an earlier leader restarted was taken for ready; now it is known.
+            if away.is_resumed() {
+                away.before = before;
+            }
             // Its time runs on, so that a device which is restarted over and over is not always young.
             pod.clone_into(&mut away.old_pod);
             return Decision::Go;
@@ -120,7 +128,8 @@ impl Rollout {
 
     /// Takes note of what a device is now.
     pub fn observe(&mut self, device: &DeviceRef, now: &Now<'_>) {
-        let Some(Away { before, old_pod, since: _ }) = self.away.get(device) else { return };
+        let Some(away) = self.away.get(device) else { return };
+        let (Away { before, old_pod, since: _ }, resumed) = (away, away.is_resumed());
         if now.pod.is_none_or(|pod| pod == old_pod) {
             return;
         }
@@ -130,8 +139,8 @@ impl Rollout {
             Before::Broken => true,
         };
         if back {
-            // One that could not become worse proves nothing.
-            self.proven |= *before != Before::Broken;
+            // One that could not become worse proves nothing, nor does one of which it is not known what it was.
+            self.proven |= *before != Before::Broken && !resumed;
             self.away.remove(device);
             self.ends();
         }
@@ -341,6 +350,17 @@ mod tests {
         assert_eq!(rollout.restart(&device(9), "old", Before::Ready, at(599)), Decision::Wait);
         assert!(!rollout.is_stopped(at(600)));
         assert_eq!(rollout.next(at(600)), vec![device(9)]);
+    }
+
+    #[test]
+    fn one_that_never_worked_stops_nothing() {
+        let mut rollout = Rollout::new(3);
+        rollout.resume(&device(1), Before::Ready, at(0));
+        assert_eq!(rollout.restart(&device(1), "old", Before::Broken, at(300)), Decision::Go);
+        assert_eq!(rollout.restart(&device(2), "old", Before::Ready, at(300)), Decision::Wait);
+        assert!(!rollout.is_stopped(at(600)));
+        rollout.observe(&device(1), &Now { pod: Some("new"), ready: false, connected: false });
+        assert_eq!(rollout.next(at(601)), vec![device(2)]);
     }
 
     #[test]

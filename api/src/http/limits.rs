@@ -148,13 +148,14 @@ impl Limits {
 
     /// A login. What it takes it takes at once: many at the same moment are no more tries than one after the other.
     pub(crate) fn login(&self, address: Option<SocketAddr>, name: &str) -> Result<Attempt<'_>, TooMany> {
-        let network = network(address);
+        // As users are found: `Ana` is `ana`.
+        let (network, name) = (network(address), name.to_lowercase());
         let mut attempt = Attempt { taken: Vec::new() };
         // An address that is held up takes nothing from the name: it could lock a person out.
         for (table, slot) in [
-            (&self.login, self.login.slot((network, name))),
+            (&self.login, self.login.slot((network, name.as_str()))),
             (&self.login_address, self.login_address.slot(network)),
-            (&self.login_name, self.login_name.slot(name)),
+            (&self.login_name, self.login_name.slot(name.as_str())),
         ] {
             let detail = "too many passwords were tried";
             table.take_slot(slot).map_err(|seconds| TooMany { seconds, detail })?;
@@ -278,6 +279,7 @@ mod tests {
         limits.login(None, "ana").map(Attempt::wrong).unwrap();
         limits.login(None, "ana").map(Attempt::wrong).unwrap();
         assert!(limits.login(None, "ana").is_err() && limits.login(None, "beto").is_ok());
+        assert!(limits.login(None, "Ana").is_err(), "it is the same user");
     }
 
     #[test]

@@ -44,7 +44,13 @@ pub(super) async fn register(
             account
         }
         // Whoever only wants to know which accounts there are has no more tries than who guesses.
-        None => create(&app, &wanted, address).await.inspect_err(|_| attempt.wrong())?,
+        None => match create(&app, &wanted, address).await {
+            Err(refusal) if refusal.is_callers_fault() => {
+                attempt.wrong();
+                return Err(refusal);
+            }
+            created => created?,
+        },
     };
     let token = new_token(&app, &account.user).await?;
     Ok(Json(json!({

@@ -108,6 +108,11 @@ impl Refusal {
         self
     }
 
+    /// Whether another request would be answered otherwise, and not the same one later.
+    pub fn is_callers_fault(&self) -> bool {
+        self.status.is_client_error() && self.status != StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// The same, with the time.
     #[must_use]
     pub fn with_time(self) -> Self {

@@ -7,15 +7,24 @@ use axum::extract::{RawPathParams, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::uri::PathAndQuery;
-use http::{StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use tower_http::decompression::RequestDecompressionLayer;
 
 use super::answers::Refusal;
 
-/// A request with its path as the routes have it.
+/// A request with its path as the routes have it, and its encoding in lower case: an empty one is none.
 pub(crate) fn routed(mut request: Request) -> Request {
     if let Some(uri) = as_routed(request.uri()) {
         *request.uri_mut() = uri;
+    }
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    if let Some(lower) = encoding.map(|encoding| encoding.as_bytes().to_ascii_lowercase()) {
+        match HeaderValue::from_bytes(&lower) {
+            Ok(lower) if !lower.is_empty() => {
+                drop(request.headers_mut().insert(header::CONTENT_ENCODING, lower))
+            }
+            _ => drop(request.headers_mut().remove(header::CONTENT_ENCODING)),
+        }
     }
     request
 }

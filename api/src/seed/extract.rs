@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::request::Parts;
@@ -24,6 +24,8 @@ use enlace_crds::names;
 
 /// The largest body of JSON of a caller with a token, in bytes: 25 MB, as clients know it.
 pub const MAX_JSON: usize = 25 * 1024 * 1024;
+/// The most values of a body: what somebody sells has many lines, and each is a map in memory.
+pub(super) const MAX_VALUES: usize = 100_000;
 /// How long a body may take to arrive: 25 MB over a slow line.
 const LONGEST: Duration = Duration::from_secs(120);
 /// How fast it must come, in bytes a second: what does not come holds no place for long.
@@ -316,19 +318,23 @@ impl FromRequest<App> for LargeBody {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let turn = room_for_body(app, &parts).await?;
+        let turn = room_for_body(app, &parts, body.size_hint().upper()).await?;
         let fields = fields(&parts.headers, body, MAX_JSON).await;
         drop(turn);
         fields.map(Self)
     }
 }
 
-/// Room for a body of the caller, so that a few large ones do not take all memory; none for a small one, which waits for no others.
+/// Room for a body of the caller that has so many bytes at most, so that a few large ones do not take all memory; none for a small one, which waits for no others.
 ///
 /// # Errors
 /// When it does not come in time.
-pub(super) async fn room_for_body(app: &App, parts: &Parts) -> Result<Option<Room>, Refusal> {
-    if content_length(&parts.headers).is_some_and(|length| length <= MAX_BODY) {
+pub(super) async fn room_for_body(
+    app: &App,
+    parts: &Parts,
+    most: Option<u64>,
+) -> Result<Option<Room>, Refusal> {
+    if most.is_some_and(|most| most <= MAX_BODY as u64) {
         return Ok(None);
     }
     // A route that reads a body without knowing its caller would be a mistake here.
@@ -399,12 +405,34 @@ pub(super) fn of_json(bytes: &[u8]) -> Result<Fields, Refusal> {
     if bytes.is_empty() {
         return Ok(Fields::absent());
     }
+    if too_many_values(bytes) {
+        let error = "El cuerpo tiene demasiados campos";
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", error).with_time());
+    }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(fields)) => Ok(Fields::new(fields)),
         // Express takes an array as well; it has no fields.
         Ok(Value::Array(_)) => Ok(Fields::new(Map::new())),
         Ok(_) | Err(_) => Err(Refusal::bad_request("El cuerpo no es JSON válido").with_time()),
     }
+}
+
+/// Whether a text of JSON has more than [`MAX_VALUES`]. Two bytes are enough for a value that takes dozens in memory.
+fn too_many_values(bytes: &[u8]) -> bool {
+    let (mut values, mut quoted, mut escaped) = (0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => values += 1,
+            _ => {}
+        }
+        if values > MAX_VALUES {
+            return true;
+        }
+    }
+    false
 }
 
 /// The bytes of a body within a limit.
@@ -475,6 +503,16 @@ mod tests {
         }
         let slow = Body::from_stream(parts(60, 64 * 1024).into_data_stream().take(60));
         assert_eq!(paced(slow, whole).await.unwrap(), 60 * 64 * 1024);
+    }
+
+    #[test]
+    fn a_body_has_a_bounded_number_of_values_and_long_texts() {
+        let zeros = |count: usize| format!("{{\"a\":[{}0]}}", "0,".repeat(count));
+        assert!(of_json(zeros(MAX_VALUES - 2).as_bytes()).is_ok());
+        assert!(of_json(zeros(MAX_VALUES - 1).as_bytes()).is_err());
+        let text = json!({ "message": ",[{\\\"".repeat(MAX_VALUES) }).to_string();
+        assert!(of_json(text.as_bytes()).is_ok());
+        assert!(of_json(format!("{text}]").as_bytes()).is_err());
     }
 
     #[test]

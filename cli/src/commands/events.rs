@@ -1,5 +1,7 @@
 //! `enlace events`.
 
+use std::time::Duration;
+
 use anyhow::anyhow;
 use enlace_contract::events::DeviceEvent;
 use enlace_contract::name::DeviceKey;
@@ -13,6 +15,9 @@ use super::send::word;
 use crate::arguments::{Events, Lines};
 use crate::output::{printable, write};
 use crate::remote::{Refused, Remote, Unreachable};
+
+/// How long an API that stops may answer after it has ended the streams.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Shows events until the stream ends.
 pub(crate) async fn run(remote: &Remote, options: Events) -> anyhow::Result<()> {
@@ -39,7 +44,13 @@ pub(crate) async fn run(remote: &Remote, options: Events) -> anyhow::Result<()> 
 
 /// Why the events of a device ended: what the API now says of it.
 async fn ended(remote: &Remote, name: &DeviceKey, last: Option<(Phase, Option<Reason>)>) -> anyhow::Error {
-    let device = remote.get::<WhatsAppDevice>(&Remote::device(name, "")).await;
+    let path = Remote::device(name, "");
+    let mut device = remote.get::<WhatsAppDevice>(&path).await;
+    if device.is_ok() {
+        // An API that stops ends the streams first, and may answer this still.
+        tokio::time::sleep(CLOSING).await;
+        device = remote.get(&path).await;
+    }
     let refused = |error: &anyhow::Error| error.downcast_ref().map(|refused: &Refused| refused.status);
     let why = match device {
         Ok(device) if device.spec.suspend => format!("{name} was suspended"),

@@ -1,7 +1,7 @@
 //! What a request says: JSON, a form, or multipart with at most one file. All of it is in memory, within limits; of what is large, few at a
 //! time.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::Request;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -42,7 +42,7 @@ pub(super) struct Upload {
 /// Reads a request. A file may come in the part `upload` only, and once.
 pub(super) async fn read(app: &App, request: Request, upload: Option<&str>) -> Result<Said, Refusal> {
     let (parts, body) = request.into_parts();
-    let room = extract::room_for_body(app, &parts).await?;
+    let room = extract::room_for_body(app, &parts, body.size_hint().upper()).await?;
     let (fields, file) = extract::paced(body, |body| by_kind(&parts.headers, body, upload)).await?;
     Ok(Said { fields, file, room })
 }

@@ -3,15 +3,15 @@
 
 use serde_json::{Map, Value};
 
-/// The most names of a form, each level of each field counted: what somebody sells has many lines, and each is a map in memory.
-const MAX_NAMES: usize = 100_000;
+use crate::seed::extract::MAX_VALUES;
+
 /// How deep fields may be in fields. What is deeper has the rest of its name as a name, as in Express.
 const MAX_DEPTH: usize = 32;
 
 /// Why a form is not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// It has more than [`MAX_NAMES`] names.
+    /// It has more than [`MAX_VALUES`] names, each level of each field counted.
     TooLarge,
     /// It is in another encoding than UTF-8.
     NotUtf8,
@@ -42,7 +42,7 @@ impl Form {
     pub(super) fn add(&mut self, name: &str, value: String) -> Result<(), Wrong> {
         let path = path(name);
         self.names += path.len();
-        if self.names > MAX_NAMES {
+        if self.names > MAX_VALUES {
             return Err(Wrong::TooLarge);
         }
         insert(&mut self.fields, &path, value);
@@ -83,7 +83,7 @@ fn path(name: &str) -> Vec<&str> {
 fn insert(fields: &mut Map<String, Value>, path: &[&str], value: String) {
     let Some((name, rest)) = path.split_first() else { return };
     // `a[]` is the next one of a list.
-    let name = if name.is_empty() { fields.len().to_string() } else { (*name).to_owned() };
+    let name = if name.is_empty() { next(fields) } else { (*name).to_owned() };
     if rest.is_empty() {
         fields.insert(name, Value::String(value));
         return;
@@ -95,6 +95,12 @@ fn insert(fields: &mut Map<String, Value>, path: &[&str], value: String) {
     if let Value::Object(inner) = inner {
         insert(inner, rest, value);
     }
+}
+
+/// The first number from the count of names on that is no name: in a list without gaps, the count.
+fn next(fields: &Map<String, Value>) -> String {
+    let numbers = (fields.len()..).map(|number| number.to_string());
+    numbers.take(fields.len() + 1).find(|name| !fields.contains_key(name)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -116,6 +122,7 @@ mod tests {
             })
         );
         assert_eq!(of("l[]=a&l[]=b&l[7][x]=c"), json!({ "l": { "0": "a", "1": "b", "7": { "x": "c" } } }));
+        assert_eq!(of("l[1]=a&l[]=b"), json!({ "l": { "1": "a", "2": "b" } }));
     }
 
     #[test]
@@ -148,8 +155,8 @@ mod tests {
     #[test]
     fn a_form_has_an_end() {
         let wrong = |text: &[u8]| Form::of_urlencoded(text).err();
-        assert_eq!(wrong("a[b][c][d]=1&".repeat(MAX_NAMES / 4).as_bytes()), None);
-        assert_eq!(wrong("a[b][c][d]=1&".repeat(MAX_NAMES / 4 + 1).as_bytes()), Some(Wrong::TooLarge));
+        assert_eq!(wrong("a[b][c][d]=1&".repeat(MAX_VALUES / 4).as_bytes()), None);
+        assert_eq!(wrong("a[b][c][d]=1&".repeat(MAX_VALUES / 4 + 1).as_bytes()), Some(Wrong::TooLarge));
         // A name of many levels costs no more than one of few.
         assert_eq!(wrong(format!("a{}=1", "[]".repeat(1 << 20)).as_bytes()), None);
     }

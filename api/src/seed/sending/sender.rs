@@ -27,8 +27,8 @@ use crate::seed::instances::{self, Instance};
 /// The fields that name a sender.
 const NAMES: [&str; 4] = ["fromNumber", "instancia_id", "instanceId", "from"];
 
-/// How long a device that was linked may take to start.
-const START: Duration = Duration::from_secs(10);
+/// How long a device that was linked may take to start: less than others wait for the room that a file has meanwhile.
+const START: Duration = Duration::from_secs(6);
 
 /// Who sends.
 pub(super) struct Sender {
