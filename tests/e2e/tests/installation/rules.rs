@@ -35,7 +35,7 @@ fn cases() -> Vec<Case> {
             json!({"phoneNumber": "525550000002"}),
         ),
         value("spec", "is needed for pairing.method", json!({"pairing": {"method": "PairingCode"}})),
-        value("spec.displayName", "must be 1 to 64", json!({"displayName": "two\nlines"})),
+        value("spec.displayName", "must be 1 to 100", json!({"displayName": "two\nlines"})),
         value("spec.pairing.timeout", "must be a duration from 1m", json!({"pairing": {"timeout": "59s"}})),
         value(
             "spec.connection.reconnectDelay",
