@@ -2,7 +2,6 @@
 
 use http::{HeaderValue, StatusCode};
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::Value;
 
 /// Why a body cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,18 +88,6 @@ pub fn of_value(path: &str, said: &str) -> String {
         }
     }
     format!("{}: {said}", at(path))
-}
-
-/// What a value of the wrong kind is called before a person.
-pub const fn name_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a map",
-    }
 }
 
 /// What serde lists after "expected", as a list.

@@ -2,7 +2,6 @@
 //!
 //! It knows the keywords that the resource's schema uses, and no others; a test holds the schema to them.
 
-use enlace_contract::body::name_of;
 use serde_json::{Map, Value};
 
 use super::Problem;
@@ -105,6 +104,18 @@ fn type_fault(schema: &Value, value: &Value) -> Option<String> {
         String::new()
     };
     (!ok).then(|| format!("must be {wanted}, not {}{quotes}", name_of(value)))
+}
+
+/// What a value of the wrong kind is called before a person.
+const fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
 }
 
 fn text_fault(schema: &Value, text: &str) -> Option<String> {

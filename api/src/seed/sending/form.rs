@@ -1,6 +1,7 @@
 //! Fields of forms with names as PHP's `http_build_query` writes them: `venta[tipocomp]=01` is a field of a field. Those of
 //! `application/x-www-form-urlencoded` are read here, those of multipart one by one.
 
+use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
 use crate::seed::extract::MAX_VALUES;
@@ -57,19 +58,9 @@ impl Form {
 
 /// A name or a value: a `+` is a space, a `%` with two digits a byte, and one without stands for itself.
 fn decoded(text: &[u8]) -> Result<String, Wrong> {
-    let digit = |at: usize| u8::try_from(char::from(*text.get(at)?).to_digit(16)?).ok();
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        let escaped = if *byte == b'%' { digit(at + 1).zip(digit(at + 2)) } else { None };
-        bytes.push(match escaped {
-            Some((high, low)) => high << 4 | low,
-            None if *byte == b'+' => b' ',
-            None => *byte,
-        });
-        at += if escaped.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8(bytes).map_err(|_| Wrong::NotUtf8)
+    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    let decoded = percent_decode(&spaced).decode_utf8().map_err(|_| Wrong::NotUtf8)?;
+    Ok(decoded.into_owned())
 }
 
 /// `a[b][c]` as `a`, `b`, `c`. What is not written in this way is a name as it stands.
