@@ -41,6 +41,18 @@ pub(super) const NUMBER_SET_ONCE: Text = forbidden(
     ".phoneNumber",
 );
 
+/// Only when the number is written down, of a device that is linked: nothing that the operator writes to the status can break it. Both are
+/// brought into the form of [`PhoneNumber::canonical`](enlace_contract::number::PhoneNumber::canonical), once, and compared.
+pub(super) const NUMBER_IS_LINKED: Text = forbidden(
+    "!has(self.spec.phoneNumber) || has(oldSelf.spec.phoneNumber) || !has(self.status) || !has(self.status.account) \
+     || !has(self.status.conditions) || !self.status.conditions.exists(c, c.type == 'Paired' && c.status == 'True') \
+     || [[self.spec.phoneNumber, self.status.account.phoneNumber].map(n, \
+     n.matches('^(521|549)[0-9]{10}$') ? n.substring(0, 2) + n.substring(3) : \
+     n.matches('^55[0-9]{2}9[6-9][0-9]{7}$') ? n.substring(0, 4) + n.substring(5) : n)].all(two, two[0] == two[1])",
+    "is not the number that is linked (status.account.phoneNumber): write that one, or create another device",
+    ".spec.phoneNumber",
+);
+
 pub(super) const CODE_NEEDS_NUMBER: Text = Text {
     rule: "self.pairing.method != 'PairingCode' || has(self.phoneNumber)",
     message: "is needed for pairing.method PairingCode: WhatsApp makes the code for one number",
@@ -110,10 +122,11 @@ pub(super) const ANNOTATIONS: Text = value(
 
 /// Every rule, for the test that none was dropped on its way into the schema.
 #[cfg(test)]
-pub(super) const ALL: [Text; 15] = [
+pub(super) const ALL: [Text; 16] = [
     NAME,
     NUMBER,
     NUMBER_SET_ONCE,
+    NUMBER_IS_LINKED,
     CODE_NEEDS_NUMBER,
     DISPLAY_NAME,
     TIMEOUT,

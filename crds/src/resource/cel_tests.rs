@@ -5,6 +5,7 @@ use kube::core::cel::ValidationErrors;
 use super::cel::{self, Text};
 use super::{AccessMode, WhatsAppDevice, WhatsAppDeviceSpec};
 use enlace_contract::config::PairingMethod;
+use enlace_contract::number::PhoneNumber;
 
 fn device(change: impl FnOnce(&mut WhatsAppDevice)) -> WhatsAppDevice {
     let mut device = WhatsAppDevice::new("billing", WhatsAppDeviceSpec::default());
@@ -86,6 +87,48 @@ fn a_number_is_set_once() {
         &[(None, None), (None, one), (one, one)],
         &[(one, other), (one, None)],
     );
+}
+
+#[test]
+fn a_number_that_is_declared_later_is_the_linked_one_in_either_spelling() {
+    let declares = |linked: &str, paired: &str, number: &str| {
+        let of = |number: Option<&str>| {
+            device(|device| {
+                device.spec.phone_number = number.map(str::to_owned);
+                let status = serde_json::json!({
+                    "account": {"phoneNumber": linked, "jid": "525550000001:2@s.whatsapp.net"},
+                    "conditions": [{
+                        "type": "Paired", "status": paired, "reason": "Paired", "message": "",
+                        "lastTransitionTime": "2026-01-01T00:00:00Z",
+                    }],
+                });
+                device.status = Some(serde_json::from_value(status).unwrap());
+            })
+        };
+        // What has a number already is not looked at again, whatever the status says of it.
+        assert_eq!(sentences(of(Some(number)).validate_cel_update(&of(Some(number)))), []);
+        sentences(of(Some(number)).validate_cel_update(&of(None)))
+    };
+    let refused = (".spec.phoneNumber".to_owned(), cel::NUMBER_IS_LINKED.message.to_owned());
+    let numbers = [
+        "525550000001",
+        "5215550000001",
+        "541100000001",
+        "5491100000001",
+        "5511960000001",
+        "551160000001",
+        "5511910000001",
+        "551110000001",
+    ];
+    for linked in numbers {
+        for number in numbers {
+            let canonical = |text: &str| text.parse::<PhoneNumber>().unwrap().canonical();
+            let expected =
+                if canonical(linked) == canonical(number) { vec![] } else { vec![refused.clone()] };
+            assert_eq!(declares(linked, "True", number), expected, "{linked} linked, {number} declared");
+            assert_eq!(declares(linked, "False", number), [], "{linked} was linked, {number} declared");
+        }
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ use super::status::WhatsAppDeviceStatus;
     doc = "One WhatsApp number: one pod, one volume, one linked device.",
     selectable = ".spec.phoneNumber",
     validation = cel::rule(cel::NAME),
+    validation = cel::rule(cel::NUMBER_IS_LINKED),
     printcolumn(
         name = "Number",
         type_ = "string",

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use enlace_e2e::commands::{Refused, json as get, try_with_object, with_object};
-use enlace_e2e::device::manifest;
+use enlace_e2e::device::{Device, manifest};
 use enlace_e2e::eventually;
 use enlace_e2e::scene::Scene;
 use serde_json::{Value, json};
@@ -132,6 +132,18 @@ async fn every_rule_is_enforced_by_the_api_server_with_its_sentence() {
         };
         expect(rule, answer);
     }
+    let linked = Device::apply(&scene, "linked", json!({}));
+    linked.link("525550000022").await;
+    let declare = |number: &str| {
+        let mut device = get(&linked.arguments(&["get", "whatsappdevice", &linked.name]));
+        device["spec"]["phoneNumber"] = number.into();
+        answer_to(&device)
+    };
+    let other = eventually("an answer to another number", async || declare("525550000023")).await;
+    expect(("", "is not the number that is linked"), other);
+    let same = eventually("an answer to the linked number", async || declare("5215550000022")).await;
+    same.expect("the number that is linked, as it was written before 2019");
+
     let all: BTreeSet<(String, String)> = rules.iter().cloned().collect();
     assert_eq!(
         all.difference(&met).collect::<Vec<_>>(),
