@@ -70,17 +70,10 @@ fn main() -> ExitCode {
     }
     let matches = environment::unset_when_empty(Arguments::command()).get_matches();
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let wanted = std::env::var("ENLACE_LOG").ok();
-    let filter = EnvFilter::new(program::log_directives(LOGGED, &["enlace"], wanted.as_deref()));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome =
-        runtime.context("the runtime could not start").and_then(|runtime| runtime.block_on(run(arguments)));
+    let outcome = log_to_stderr()
+        .and_then(|()| runtime.context("the runtime could not start"))
+        .and_then(|runtime| runtime.block_on(run(arguments)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -88,6 +81,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn log_to_stderr() -> anyhow::Result<()> {
+    let wanted = std::env::var("ENLACE_LOG").ok();
+    let directives = program::log_directives(LOGGED, &["enlace"], wanted.as_deref())?;
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(EnvFilter::new(directives))
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {

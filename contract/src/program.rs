@@ -7,24 +7,45 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing::level_filters::LevelFilter;
 
+/// The levels of a log.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// Upper bounds of the buckets of what takes time, in seconds: a look-up takes a millisecond, a file that is sent a minute.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 60.0];
 /// How often samples are folded into their buckets: until then each of them is kept.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// What `ENLACE_LOG` has in it that is no level and no level of a part.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "ENLACE_LOG: {directive:?} is not understood: write off, error, warn, info, debug or trace for all of Enlace, name=level for a part of \
+     it or for another crate, and commas between them"
+)]
+pub struct InvalidDirective {
+    directive: String,
+}
+
 /// The directives of `tracing_subscriber::EnvFilter` for what is wanted of the log (`ENLACE_LOG`): by default our own crates at `info`.
 ///
 /// A level for all means all that is ours, the crates whose names begin with one of `own`; of everything else only `least` gets through.
 /// Whoever wants more of another crate names it.
-pub fn log_directives(least: &str, own: &[&str], wanted: Option<&str>) -> String {
-    let directive = |directive: &str| match directive.trim().parse::<LevelFilter>() {
-        Ok(level) => own.iter().map(|name| format!("{name}={level}")).collect::<Vec<_>>().join(","),
-        Err(_) => directive.to_owned(),
-    };
-    let wanted: Vec<_> = wanted.unwrap_or("info").split(',').map(directive).collect();
-    format!("{least},{}", wanted.join(","))
+///
+/// # Errors
+/// When something in it has no level: `EnvFilter` would take a level that is mistyped for the name of a crate, and be silent.
+pub fn log_directives(least: &str, own: &[&str], wanted: Option<&str>) -> Result<String, InvalidDirective> {
+    let level = |text: &str| LEVELS.contains(&text.to_ascii_lowercase().as_str());
+    let wanted = wanted.filter(|wanted| !wanted.trim().is_empty()).unwrap_or("info");
+    let mut directives = vec![least.to_owned()];
+    for directive in wanted.split(',').map(str::trim) {
+        match directive.rsplit_once('=') {
+            None if level(directive) => {
+                directives.extend(own.iter().map(|name| format!("{name}={directive}")));
+            }
+            Some((name, of)) if !name.is_empty() && level(of) => directives.push(directive.to_owned()),
+            _ => return Err(InvalidDirective { directive: directive.to_owned() }),
+        }
+    }
+    Ok(directives.join(","))
 }
 
 /// An error with all that led to it, in one line. What a layer repeats of those below it is said once.
@@ -96,10 +117,20 @@ mod tests {
 
     #[test]
     fn a_level_for_all_is_one_for_our_own_crates() {
-        assert_eq!(log_directives("warn", &["enlace"], None), "warn,enlace=info");
+        let directives = |wanted| log_directives("warn,other=off", &["enlace", "mine"], wanted).unwrap();
+        let usual = "warn,other=off,enlace=info,mine=info";
+        assert_eq!([directives(None), directives(Some("")), directives(Some(" "))], [usual; 3]);
         assert_eq!(
-            log_directives("warn,other=off", &["enlace", "mine"], Some("debug,kube=info")),
-            "warn,other=off,enlace=debug,mine=debug,kube=info"
+            directives(Some("Debug, kube=info,enlace_api::http=trace")),
+            "warn,other=off,enlace=Debug,mine=Debug,kube=info,enlace_api::http=trace"
         );
+    }
+
+    #[test]
+    fn what_has_no_level_is_refused() {
+        for wrong in ["inof", "info,", "kube", "kube=", "=info", "kube=loud", "kube=info debug", "7"] {
+            let error = log_directives("warn", &["enlace"], Some(wrong)).unwrap_err();
+            assert!(error.to_string().starts_with("ENLACE_LOG: "), "{wrong:?}: {error}");
+        }
     }
 }

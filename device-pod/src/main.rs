@@ -51,17 +51,11 @@ fn main() -> ExitCode {
         println!("device-pod {} (trusts {TRUST})", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    let filter = EnvFilter::new(logging::directives(std::env::var("ENLACE_LOG").ok().as_deref()));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
     // One number needs few threads, and each has memory of its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome =
-        runtime.context("the runtime could not start").and_then(|runtime| runtime.block_on(run(arguments)));
+    let outcome = log_to_stderr()
+        .and_then(|()| runtime.context("the runtime could not start"))
+        .and_then(|runtime| runtime.block_on(run(arguments)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -69,6 +63,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn log_to_stderr() -> anyhow::Result<()> {
+    let wanted = std::env::var("ENLACE_LOG").ok();
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(EnvFilter::new(logging::directives(wanted.as_deref())?))
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {

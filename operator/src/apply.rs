@@ -145,7 +145,7 @@ pub async fn claim(
                     let holder = holder.and_then(|(namespace, name)| {
                         enlace_contract::name::DeviceKey::new(&namespace, &name).ok()
                     });
-                    ClaimOutcome::Duplicate { holder }
+                    ClaimOutcome::duplicate(key, holder)
                 };
                 context.caches.note_claim(namespace, theirs);
                 Ok(outcome)

@@ -50,7 +50,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    telemetry::log(std::env::var("ENLACE_LOG").ok().as_deref());
+    if let Err(error) = telemetry::log(std::env::var("ENLACE_LOG").ok().as_deref()) {
+        eprintln!("enlace-operator: {error}");
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -166,7 +166,7 @@ pub fn claim(validated: &Validated, namespace: &str) -> ClaimStep {
         lease.spec.get_or_insert_default().holder_identity = Some(seen.uid.clone());
         return ClaimStep::TakeOver(Box::new(lease));
     }
-    ClaimStep::Nothing(ClaimOutcome::Duplicate { holder: claim.key.clone() })
+    ClaimStep::Nothing(ClaimOutcome::duplicate(&validated.key, claim.key.clone()))
 }
 
 impl Claimed {

@@ -1,23 +1,23 @@
 //! Logs and metrics. No phone number, no code and no message is in either.
 
-use enlace_contract::program::{self, log_directives};
+use enlace_contract::program::{self, InvalidDirective, log_directives};
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 /// Begins to log, as JSON lines. A level for all means our own crates; of everything else only warnings get through.
-pub fn log(wanted: Option<&str>) {
-    let filter = EnvFilter::new(directives(wanted));
+///
+/// # Errors
+/// When something in it has no level.
+pub fn log(wanted: Option<&str>) -> Result<(), InvalidDirective> {
+    let filter = EnvFilter::new(log_directives("warn", &["enlace"], wanted)?);
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-}
-
-fn directives(wanted: Option<&str>) -> String {
-    log_directives("warn", &["enlace"], wanted)
+    Ok(())
 }
 
 /// An error with all that led to it, in one line, without the numbers that the names of claims have.
@@ -100,11 +100,5 @@ mod tests {
     fn the_name_of_a_claim_shows_no_number_in_a_log() {
         let text = r#"leases "number-525550000001" is forbidden; number-claim"#;
         assert_eq!(without_numbers(text), r#"leases "number-…" is forbidden; number-claim"#);
-    }
-
-    #[test]
-    fn a_level_for_all_is_one_for_our_own_crates() {
-        assert_eq!(directives(None), "warn,enlace=info");
-        assert_eq!(directives(Some("debug,kube=info")), "warn,enlace=debug,kube=info");
     }
 }

@@ -29,7 +29,7 @@ use host::InProcess;
 pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     let listen = options.address();
     let Standalone { dir, data_dir, listen: _, port: _, database_url, compatible, front } = options;
-    log_to_stderr();
+    log_to_stderr()?;
     let endpoints = Endpoints::from_environment()?;
     let recorder = program::metrics().context("metrics could not start")?;
     // What can fail for a reason outside comes first: nothing runs until everything is there.
@@ -87,10 +87,11 @@ async fn open_database(url: Option<String>, data_dir: &Path) -> anyhow::Result<D
     }
 }
 
-fn log_to_stderr() {
-    let filter = EnvFilter::new(logging::directives(std::env::var("ENLACE_LOG").ok().as_deref()));
+fn log_to_stderr() -> anyhow::Result<()> {
+    let filter = EnvFilter::new(logging::directives(std::env::var("ENLACE_LOG").ok().as_deref())?);
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    Ok(())
 }
 
 fn readable_folder(dir: &Path) -> anyhow::Result<()> {

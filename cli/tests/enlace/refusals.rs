@@ -29,6 +29,20 @@ async fn a_port_in_use() {
 }
 
 #[tokio::test]
+async fn a_level_of_the_log_that_is_none() {
+    let world = World::new().await;
+    let mut command = world.command(&["standalone"]);
+    command.arg(world.path("devices")).env("ENLACE_LOG", "inof");
+    let ended = Program::start(command).ended().await;
+    let line = ended.refused();
+    assert!(
+        line.starts_with("ENLACE_LOG: \"inof\" is not understood: write off, error, warn, info"),
+        "{line}"
+    );
+    assert!(!world.data().exists(), "nothing was begun");
+}
+
+#[tokio::test]
 async fn a_folder_that_is_none() {
     let world = World::new().await;
     let missing = world.path("missing");

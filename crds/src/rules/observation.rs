@@ -87,13 +87,21 @@ pub enum ClaimOutcome {
     Granted,
     /// It is another device's.
     Duplicate {
-        /// Whose; none when only a claim without a name is known.
+        /// Whose; none when it is not to be told, or only a claim without a name is known.
         holder: Option<DeviceKey>,
     },
     /// It is not decided.
     Pending,
     /// No number is known yet.
     NotNeeded,
+}
+
+impl ClaimOutcome {
+    /// The number is another device's, as its owner may hear it: who holds it is named within their own namespace only, since other
+    /// namespaces are other people's.
+    pub fn duplicate(device: &DeviceKey, holder: Option<DeviceKey>) -> Self {
+        Self::Duplicate { holder: holder.filter(|holder| holder.namespace() == device.namespace()) }
+    }
 }
 
 /// What is known of a pod.
@@ -168,5 +176,20 @@ impl<'a> Observation<'a> {
             }
             Observed::NotRunning | Observed::State(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_holds_a_number_is_told_within_the_namespace_only() {
+        let key = |namespace| DeviceKey::new(namespace, "first").unwrap();
+        let told = |holder| ClaimOutcome::duplicate(&DeviceKey::new("shop", "second").unwrap(), holder);
+        let named = |holder| ClaimOutcome::Duplicate { holder };
+        assert_eq!(told(Some(key("shop"))), named(Some(key("shop"))));
+        assert_eq!(told(Some(key("other"))), named(None));
+        assert_eq!(told(None), named(None));
     }
 }

@@ -549,6 +549,7 @@ impl Machine {
         let message = match reason {
             Reason::NumberMismatch => self.mismatch(),
             Reason::DuplicateNumber => Some("the number that linked belongs to another device".into()),
+            Reason::LoggedOutByRequest => Some(UNLINKED.into()),
             _ => None,
         };
         self.end(Phase::LoggedOut, reason, message, now);
@@ -596,6 +597,7 @@ impl Machine {
 }
 
 const REPLACED: &str = "another client uses this session; ask to pair again to take it back";
+const UNLINKED: &str = "unlinked, as was asked: ask to pair to link a phone again";
 const WAITS: &str = "the session came from another device: it connects once its number is this device's";
 const TAKEN: &str = "the number of the session, which came from another device, belongs to that one still: \
     ask to pair again when it does not, or give this device a directory of its own";
