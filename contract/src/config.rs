@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::duration::Period;
 use crate::name::DeviceKey;
-use crate::number::PhoneNumber;
+use crate::number::{CanonicalNumber, PhoneNumber};
 
 /// The configuration of one device. It can change while the device runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +16,7 @@ pub struct DeviceConfig {
     pub uid: String,
     /// The device's name.
     pub key: DeviceKey,
-    /// The number that must link, when it is known.
+    /// The number that must link, when it is known. It is the device's: see [`DeviceConfig::holding`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone_number: Option<PhoneNumber>,
     /// What the phone lists under "Linked devices".
@@ -81,6 +81,16 @@ pub const DEFAULT_DELAY: Period = Period::from_secs(5);
 
 fn default_delay() -> Period {
     DEFAULT_DELAY
+}
+
+impl DeviceConfig {
+    /// The same for a device that holds this number: another one, which is declared and not its own, is not told. A phone that links with
+    /// the number that was told needs no further claim, and with any other number it does.
+    #[must_use]
+    pub fn holding(mut self, number: Option<&CanonicalNumber>) -> Self {
+        self.phone_number = self.phone_number.filter(|declared| Some(&declared.canonical()) == number);
+        self
+    }
 }
 
 impl Default for Connection {

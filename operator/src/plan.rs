@@ -239,7 +239,7 @@ pub fn plan(
         Ok(config) => {
             plan.volume_claim = volume_step(&claimed.validated, settings, run, expired);
             plan.config_map = write(
-                build::config_map::config_map(device, config)?,
+                build::config_map::config_map(device, &config.clone().holding(claimed.holds()))?,
                 children.config_map.as_ref(),
                 Edits::Managers,
             );
@@ -462,6 +462,12 @@ fn published(claimed: &Claimed, publish: PublishTo) -> Option<Publish> {
 }
 
 impl Claimed {
+    /// The number that the device holds.
+    fn holds(&self) -> Option<&CanonicalNumber> {
+        let wanted = self.validated.seen.claims.wanted.number.as_ref();
+        wanted.filter(|_| self.outcome == ClaimOutcome::Granted)
+    }
+
     /// Claims of other numbers that the device holds: one number is enough, once it has that.
     fn unneeded(&self) -> Vec<SeenClaim> {
         let seen = &self.validated.seen;

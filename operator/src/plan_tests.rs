@@ -89,6 +89,18 @@ fn a_pod_runs_only_when_nothing_speaks_against_it() {
 }
 
 #[test]
+fn a_pod_is_told_the_number_that_the_device_holds_and_no_other() {
+    let told = |outcome: ClaimOutcome| {
+        let validated = validate(seen(json!({ "phoneNumber": "525550000001" })), &settings()).unwrap();
+        let plan = plan(&Claimed { validated, outcome }, &settings(), at(0)).unwrap();
+        let Some(Write::Make(map)) = plan.config_map else { panic!("{:?}", plan.config_map) };
+        map.data.unwrap().into_values().any(|yaml| yaml.contains("525550000001"))
+    };
+    assert!(told(ClaimOutcome::Granted));
+    assert!(!told(ClaimOutcome::Duplicate { holder: None }), "it could take the number for its own");
+}
+
+#[test]
 fn a_spec_that_cannot_be_followed_takes_no_number() {
     let validated = validate(
         seen(json!({ "phoneNumber": "525550000001", "sending": { "interval": "soon" } })),

@@ -1,6 +1,6 @@
 //! The fifth stage: writes what is so, when it differs from what is stored, and tells what changed.
 
-use enlace_crds::rules::conditions::PAIRED;
+use enlace_crds::rules::conditions::{CODE_NOT_PUBLISHED, PAIRED};
 use enlace_crds::rules::{self, Observation};
 use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, names};
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ pub async fn write(
     let next = next(claimed, &observation, now);
     if next != seen.previous {
         patch(context, seen, &next).await?;
-        for told in told(&seen.previous, &next, claimed.validated.publish) {
+        for told in told(&seen.previous, &next) {
             tell(context, &seen.device, told).await;
         }
     }
@@ -61,11 +61,10 @@ pub async fn tell(context: &Context, device: &WhatsAppDevice, told: Told) {
 /// The status that is to be stored.
 fn next(claimed: &Claimed, observation: &Observation<'_>, now: Timestamp) -> WhatsAppDeviceStatus {
     let mut next = rules::status::status(&claimed.validated.seen.previous, observation, now);
-    if claimed.validated.publish == PublishTo::Nowhere {
-        let message = unpublished(claimed.validated.key.namespace());
-        if let Some(paired) = next.conditions.iter_mut().find(|c| c.type_ == PAIRED && c.status != "True") {
-            paired.message = message;
-        }
+    let paired = next.conditions.iter_mut().find(|c| c.type_ == PAIRED && c.status != "True");
+    if let Some(paired) = paired.filter(|_| claimed.validated.publish == PublishTo::Nowhere) {
+        CODE_NOT_PUBLISHED.clone_into(&mut paired.reason);
+        paired.message = unpublished(claimed.validated.key.namespace());
     }
     next
 }
@@ -76,15 +75,14 @@ fn unpublished(namespace: &str) -> String {
     )
 }
 
-fn told(before: &WhatsAppDeviceStatus, after: &WhatsAppDeviceStatus, publish: PublishTo) -> Vec<Told> {
-    let mut all = events::between(before, after);
-    let message =
-        |status: &WhatsAppDeviceStatus| status.condition(PAIRED).map(|paired| paired.message.clone());
-    let says = |status: &WhatsAppDeviceStatus| {
-        message(status).is_some_and(|text| text.starts_with("no code is published"))
+fn told(before: &WhatsAppDeviceStatus, after: &WhatsAppDeviceStatus) -> Vec<Told> {
+    let unpublished = |status: &WhatsAppDeviceStatus| {
+        let paired = status.condition(PAIRED).filter(|paired| paired.reason == CODE_NOT_PUBLISHED);
+        paired.map(|paired| paired.message.clone())
     };
-    if publish == PublishTo::Nowhere && says(after) && !says(before) {
-        all.push(Told::warning("CodeNotPublished", message(after).unwrap_or_default()));
+    let mut all = events::between(before, after);
+    if let (None, Some(message)) = (unpublished(before), unpublished(after)) {
+        all.push(Told::warning(CODE_NOT_PUBLISHED, message));
     }
     all
 }

@@ -5,7 +5,7 @@ use enlace_contract::state::ClaimState;
 use serde_json::json;
 
 use crate::device::Played;
-use crate::fixture::{Api, manifest};
+use crate::fixture::{Api, in_time, manifest};
 
 const DUPLICATE: &str = "DuplicateNumber";
 
@@ -67,6 +67,30 @@ async fn a_device_that_links_anothers_number_is_told_so() {
     b.links("5215550000001");
     b.claim(ClaimState::Refused).await;
     assert!(*b.running.borrow(), "it must run to unlink itself");
+}
+
+#[tokio::test]
+async fn a_device_is_not_told_a_number_that_it_does_not_hold() {
+    let api = Api::start(&[
+        ("a.yaml", manifest("a", json!({"phoneNumber": "525550000001"}))),
+        ("b.yaml", manifest("b", json!({}))),
+    ])
+    .await;
+    api.stage.device("default/a").await;
+    let b = api.stage.device("default/b").await;
+    let told = async |name: &'static str| {
+        let mut config = b.config.subscribe();
+        let named =
+            |config: &enlace_contract::config::DeviceConfig| config.display_name.as_deref() == Some(name);
+        in_time(config.wait_for(named)).await.unwrap().phone_number.clone()
+    };
+    // It is about to end that session. With the number in its configuration it could take the next one for its own.
+    b.links_refused("525550000001");
+    api.write("b.yaml", &manifest("b", json!({"phoneNumber": "525550000001", "displayName": "anothers"})));
+    assert_eq!(told("anothers").await, None);
+    std::fs::remove_file(api.file("a.yaml")).unwrap();
+    api.write("b.yaml", &manifest("b", json!({"phoneNumber": "525550000001", "displayName": "its own"})));
+    assert_eq!(told("its own").await.unwrap().as_str(), "525550000001");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::state::{Phase, Reason};
-use enlace_crds::rules::conditions::{ACCEPTED, CONNECTED};
+use enlace_crds::rules::conditions::{ACCEPTED, CODE_NOT_PUBLISHED, CONNECTED, PAIRED};
 use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, names};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
@@ -108,6 +108,10 @@ fn progress(key: &DeviceKey, device: &WhatsAppDevice, status: &WhatsAppDeviceSta
     let phase = status.phase.unwrap_or_default();
     if phase == Phase::Connected {
         return Progress::Linked;
+    }
+    let unpublished = status.condition(PAIRED).filter(|paired| paired.reason == CODE_NOT_PUBLISHED);
+    if let Some(unpublished) = unpublished {
+        return Progress::Resting(format!("{key}: {}", printable(&unpublished.message)));
     }
     let connected = status.condition(CONNECTED);
     let because = |reason: Reason| connected.is_some_and(|connected| connected.reason == reason.to_string());
@@ -229,6 +233,15 @@ mod tests {
         );
         assert_eq!(rests(json!({}), "Banned"), "shop/billing is Banned (it says why)");
         assert!(rests(json!({ "suspend": true }), "Suspended").contains("spec.suspend"));
+    }
+
+    #[test]
+    fn a_code_that_is_published_nowhere_is_not_waited_for() {
+        let paired = json!([{ "type": "Paired", "status": "False", "reason": CODE_NOT_PUBLISHED, "message": "not listed",
+            "lastTransitionTime": "2026-01-01T00:00:00Z" }]);
+        let device = device(json!({}), json!({ "phase": "AwaitingScan", "conditions": paired }));
+        let progress = progress(&"shop/billing".parse().unwrap(), &device, device.status.as_ref().unwrap());
+        assert_eq!(progress, Progress::Resting("shop/billing: not listed".to_owned()));
     }
 
     #[test]

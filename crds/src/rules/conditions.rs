@@ -29,6 +29,8 @@ pub const UNREACHABLE: &str = "Unreachable";
 pub const DUPLICATE_NUMBER: &str = "DuplicateNumber";
 /// Reason: the device is linked to another number than the declared one.
 pub const NUMBER_MISMATCH: &str = "NumberMismatch";
+/// Reason: codes are wanted in a Secret, where the operator may not write one.
+pub const CODE_NOT_PUBLISHED: &str = "CodeNotPublished";
 /// Reason: the spec cannot be followed.
 pub const INVALID_SPEC: &str = "InvalidSpec";
 

@@ -96,6 +96,7 @@ async fn a_secret_that_the_installation_does_not_allow_leaves_no_code_anywhere_a
     assert!(!device.to_string().contains("2@code"));
     assert!(stage.server.all("secrets").is_empty());
     let paired = &device["status"]["conditions"][2];
+    assert_eq!(paired["reason"], "CodeNotPublished");
     assert_eq!(
         paired["message"],
         "no code is published: spec.pairing.publishIn is Secret, and the installation's secretNamespaces do not list shop"

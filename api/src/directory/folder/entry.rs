@@ -147,9 +147,10 @@ impl Entry {
         });
         let runs = !observation.suspend && observation.invalid.is_none() && !expired;
         let configuration = config::device_config(&resource, Vec::new()).ok();
+        let held = wanted.as_ref().filter(|_| !duplicate);
         let desired = configuration
             .filter(|_| runs && (!duplicate || unlinks))
-            .map_or(Desired::Stop, |config| Desired::Run(Box::new(config)));
+            .map_or(Desired::Stop, |config| Desired::Run(Box::new(config.holding(held))));
         let decision = state.and_then(|state| {
             let number = state.account.as_ref()?.phone_number.canonical();
             let undecided = state.claim == ClaimState::Pending && wanted.as_ref() == Some(&number);
