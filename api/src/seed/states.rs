@@ -76,6 +76,7 @@ pub const fn cause(reason: Reason) -> Option<&'static str> {
         | Reason::ConnectFailed
         | Reason::HandshakeFailed
         | Reason::ServiceUnavailable
+        | Reason::StoreFailed
         | Reason::LoggedOutByRequest
         | Reason::Stopping => return None,
     })

@@ -10,7 +10,7 @@ use enlace_contract::config::{DeviceConfig, PairingMethod};
 use enlace_contract::messages::MessageState;
 use enlace_contract::number::CanonicalNumber;
 use enlace_contract::state::{Account, Reason};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use whatsapp_rust::Jid;
 use whatsapp_rust::bot::{Bot, BotHandle};
@@ -27,6 +27,7 @@ use super::machine::Ending;
 use super::media_http;
 use super::transport::{Dialer, Dialing};
 use crate::endpoints::{Endpoints, WebVersion};
+use crate::store::{Store, StoreError};
 
 /// How long a client may take to end: its buffers are flushed and the socket is closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,6 +69,8 @@ pub(super) enum Signal {
     Ended(Ending),
     /// The version is refused.
     Outdated,
+    /// What came in could not be recorded; the connection was cut.
+    NotRecorded(StoreError),
     /// The client stopped running.
     RunEnded,
 }
@@ -123,7 +126,8 @@ pub(super) struct Parts<'a> {
     pub(super) endpoints: &'a Endpoints,
     pub(super) version: WebVersion,
     pub(super) session: &'a Path,
-    pub(super) journal: Journal,
+    pub(super) store: Store,
+    pub(super) newest: watch::Sender<i64>,
     pub(super) acks: Acks,
     pub(super) receipts: mpsc::Sender<Receipt>,
     pub(super) reports: mpsc::UnboundedSender<Report>,
@@ -172,15 +176,24 @@ impl Run {
 impl Engine {
     /// Makes a client, which begins to connect; [`Self::run`] follows it.
     pub(super) async fn build(parts: Parts<'_>) -> whatsapp_rust::anyhow::Result<Self> {
-        let Parts { config, endpoints, version, session, journal, acks, receipts, reports, generation } =
+        let Parts { config, endpoints, version, session, store, newest, acks, receipts, reports, generation } =
             parts;
-        let store = open(session).await?;
-        let linked = store.load().await?.is_some_and(|device| device.pn.is_some());
+        let keys = open(session).await?;
+        let linked = keys.load().await?.is_some_and(|device| device.pn.is_some());
         let dialer = Dialer::new(&endpoints.websocket);
+        let journal = Journal::new(store, newest, {
+            let (dialer, reports) = (dialer.clone(), reports.clone());
+            // At once: what comes after it must wait for it.
+            move |error| {
+                dialer.cut();
+                // The supervisor is gone when the device stops.
+                let _ = reports.send((generation, Signal::NotRecorded(error)));
+            }
+        });
         let name: String =
             config.display_name.as_deref().unwrap_or("Enlace").chars().take(SHOWN_NAME).collect();
         let mut builder = Bot::builder()
-            .with_backend(store)
+            .with_backend(keys)
             .with_transport_factory(dialer.clone())
             .with_http_client(media_http::client(endpoints))
             .with_version((version.0, version.1, version.2))

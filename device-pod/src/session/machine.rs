@@ -404,8 +404,8 @@ impl Machine {
         self.end(phase, reason, message, now);
         let attempt = self.attempt;
         self.attempt = self.attempt.saturating_add(1);
-        // Without room the connection must not go on.
-        if self.state.paired && reason != Reason::DiskFull {
+        // Where nothing can be stored the connection must not go on.
+        if self.state.paired && !matches!(reason, Reason::DiskFull | Reason::StoreFailed) {
             return vec![Effect::DialLater(attempt)];
         }
         // A client asks for its pairing code once: another attempt to pair takes another client.

@@ -68,6 +68,12 @@ fn each_end_of_a_connection_has_its_phase_reason_and_effects() {
             Reason::DiskFull,
             vec![Close, DialLater(0)],
         ),
+        (
+            Event::Lost(Reason::StoreFailed, None),
+            Phase::Reconnecting,
+            Reason::StoreFailed,
+            vec![Close, DialLater(0)],
+        ),
         (Event::Ended(Ending::Replaced), Phase::Conflict, Reason::Replaced, vec![Close, Remember]),
         (
             Event::Ended(Ending::LoggedOut("gone".into())),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use enlace_contract::config::DeviceConfig;
 use enlace_contract::number::CanonicalNumber;
-use enlace_contract::qr;
 use enlace_contract::state::{Account, DeviceState, PairingText, QrCode, Reason};
+use enlace_contract::{program, qr};
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -16,7 +16,6 @@ use whatsapp_rust::client::Client;
 use whatsapp_rust::http::HttpClient;
 
 use super::engine::{self, Acks, Engine, Parts, Receipt, Report, Signal};
-use super::journal::Journal;
 use super::machine::{Effect, Event, Machine, Policy};
 use super::media_http;
 use super::transport::Dialing;
@@ -248,6 +247,11 @@ impl Supervisor {
             }
             Signal::Ended(ending) => Event::Ended(ending),
             Signal::Outdated => Event::Outdated,
+            Signal::NotRecorded(error) => {
+                tracing::error!(device = %self.config.key, error = &error as &dyn std::error::Error, "a message that came in for device {} could not be recorded: the connection is ended, and WhatsApp delivers it again", self.config.key);
+                let message = format!("incoming messages cannot be stored: {}", program::chain(&error));
+                Event::Lost(Reason::StoreFailed, Some(message))
+            }
             Signal::RunEnded if std::mem::take(&mut running.just_paired) => Event::RetryDue,
             Signal::RunEnded => match self.unannounced_link(running) {
                 Some(account) => {
@@ -389,7 +393,8 @@ impl Supervisor {
                 endpoints: &self.endpoints,
                 version: self.endpoints.version(self.version),
                 session: &self.volume.session(),
-                journal: Journal::new(self.store.clone(), self.newest.clone()),
+                store: self.store.clone(),
+                newest: self.newest.clone(),
                 acks: self.acks.clone(),
                 receipts: self.receipts.clone(),
                 reports: running.reports.clone(),

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use enlace_contract::events::DeviceEvent;
 use enlace_contract::inbox::InboxRecord;
+use enlace_contract::state::{Phase, Reason};
 use futures::StreamExt as _;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
@@ -74,5 +75,37 @@ async fn a_message_that_cannot_be_decrypted_at_first_is_recorded_after_it_was_se
     world.other().send_text(NUMBER, "second").await.unwrap();
     let records = until_records(&device, 2).await;
     assert_eq!(records[1].text.as_deref(), Some("second"));
+    world.end(device).await;
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_stored_ends_the_connection_and_is_recorded_in_its_place_later() {
+    let world = World::new().await;
+    let (device, linked) = world.linked(quick()).await;
+    let file = world.directory.path().join("device.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut lock = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    let mut sent = vec![world.other().send_text(NUMBER, "before").await.unwrap()];
+    until_records(&device, 1).await;
+
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+    for word in ["one", "two"] {
+        sent.push(world.other().send_text(NUMBER, word).await.unwrap());
+    }
+    let elsewhere = world.control().phone("525550000003").send_text(NUMBER, "elsewhere").await.unwrap();
+    let state = device.until(|state| state.reason == Some(Reason::StoreFailed)).await;
+    assert_eq!((state.phase, state.paired), (Phase::Reconnecting, true));
+    assert!(state.message.as_deref().unwrap().contains("database is locked"), "{:?}", state.message);
+    let server = world.control().server().state().await.unwrap();
+    assert_eq!(server.device(NUMBER, linked.device).unwrap().pending, 3, "none was acknowledged");
+    sqlx::query("ROLLBACK").execute(&mut lock).await.unwrap();
+    sent.push(world.other().send_text(NUMBER, "three").await.unwrap());
+
+    let records = until_records(&device, 5).await;
+    let (other, own): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.id == elsewhere);
+    assert_eq!(own.iter().map(|record| record.id.clone()).collect::<Vec<_>>(), sent, "in order, once each");
+    assert_eq!(other.len(), 1);
+    assert_eq!(device.until_phase(Phase::Connected).await.reason, None);
+    assert!(device.client.inbox(5, 10).await.unwrap().items.is_empty());
     world.end(device).await;
 }
