@@ -30,7 +30,8 @@ pub enum Action {
     /// Make, list and end tokens of the own user that are no wider than this one.
     #[serde(rename = "tokens:write")]
     TokensWrite,
-    /// Create, list and delete users; with a token that is not narrowed, make administrators, reset passwords and end tokens of others.
+    /// List users. To create or delete them, to set a password and to end tokens of others takes an administrator's token that is not
+    /// narrowed at all: whoever may do one of these can have everything.
     /// Administrators only.
     #[serde(rename = "users:write")]
     UsersWrite,

@@ -72,12 +72,14 @@ pub(super) struct Listing {
     after: String,
     /// How many: 100 unless told, 500 at most.
     limit: Option<u32>,
-    /// Of every user; needs `users:write`.
+    /// Of every user: takes an administrator's token that is not narrowed.
     #[serde(default)]
     all: bool,
 }
 
-/// Makes a token for the own user. It allows no more than the one that makes it.
+/// Makes a token for the own user. It allows no more than the one that makes it, and has a life of its own: it stays good when the one that
+/// made it is ended or expires (one made by a narrowed token that expires does so no later). A new password, or the deletion of the user,
+/// ends all of them.
 #[utoipa::path(post, path = "/v1/tokens", tag = "tokens", security(("token" = [])), request_body = CreateToken,
     responses((status = CREATED, body = CreatedToken)))]
 pub(super) async fn create(
@@ -185,7 +187,8 @@ async fn no_wider(app: &App, caller: &Caller) -> Result<Vec<TokenRecord>, Failur
     }
 }
 
-/// Ends a token: of the own user, or with `users:write` of any. A narrowed token ends itself and those of its user that are no wider.
+/// Ends a token: of the own user, or of any with an administrator's token that is not narrowed. A narrowed token ends itself and those of its
+/// user that are no wider. Tokens that it made stay good: `GET /v1/tokens` lists them, to be ended each by itself.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", security(("token" = [])),
     params(("id" = String, Path, description = "The token's identifier")), responses((status = NO_CONTENT)))]
 pub(super) async fn delete(

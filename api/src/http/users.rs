@@ -61,7 +61,7 @@ pub(super) struct ChangePassword {
     password: String,
 }
 
-/// Creates a user; an administrator only with a token that is not narrowed.
+/// Creates a user. It takes an administrator's token that is not narrowed.
 #[utoipa::path(post, path = "/v1/users", tag = "users", security(("token" = [])), request_body = CreateUser,
     responses((status = CREATED, body = User)))]
 pub(super) async fn create(
@@ -70,9 +70,6 @@ pub(super) async fn create(
     Json(CreateUser { name, password, administrator }): Json<CreateUser>,
 ) -> Result<(StatusCode, Answer<User>), Failure> {
     manages_users(&caller)?;
-    if administrator {
-        is_whole(&caller, "creates no administrators")?;
-    }
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@');
     if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
         return Err(invalid("name must have from 1 to 64 letters, digits, '.', '_', '-' or '@'"));
@@ -99,14 +96,15 @@ pub(super) async fn list(
     caller: Caller,
     Query(Listing { after, limit }): Query<Listing>,
 ) -> Result<Answer<UserPage>, Failure> {
-    manages_users(&caller)?;
+    lists_users(&caller)?;
     let limit = page_size(limit)?;
     let mut items = app.database.users(&after, limit + 1).await?;
     let next = paging::cut(&mut items, limit, |user| user.name.clone());
     Ok(Answer(UserPage { items, next }))
 }
 
-/// Deletes a user with its tokens. Its devices stay. The last administrator cannot be deleted.
+/// Deletes a user with its tokens. Its devices stay. The last administrator cannot be deleted. It takes an administrator's token that is not
+/// narrowed.
 #[utoipa::path(delete, path = "/v1/users/{id}", tag = "users", security(("token" = [])),
     params(("id" = String, Path, description = "The user's identifier")), responses((status = NO_CONTENT)))]
 pub(super) async fn delete(
@@ -127,7 +125,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes a password. Every other token of the user ends. That of another user takes a token that is not narrowed.
+/// Changes a password. Every other token of the user ends. It takes a token that is not narrowed, for another user that of an administrator.
 #[utoipa::path(put, path = "/v1/users/{id}/password", tag = "users", security(("token" = [])),
     request_body = ChangePassword, params(("id" = String, Path, description = "The user's identifier")),
     responses((status = NO_CONTENT)))]
@@ -141,6 +139,7 @@ pub(super) async fn change_password(
     let password = acceptable(password)?;
     let own = id == caller.user.id;
     if own {
+        is_whole(&caller, "changes no password")?;
         // A stolen token alone takes no user over.
         let attempt = app.limits.login(address, &caller.user.name)?;
         let (_, hash) = app.database.user_to_verify(&caller.user.name).await?.unzip();
@@ -151,7 +150,6 @@ pub(super) async fn change_password(
         }
     } else {
         manages_users(&caller)?;
-        is_whole(&caller, "resets no passwords of others")?;
     }
     let hash = app.passwords.hash(password).await?;
     let keep = own.then_some(caller.token.id.as_str());
@@ -163,22 +161,30 @@ pub(super) async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Users have all devices of theirs: a token of some devices would reach the others through them.
-fn manages_users(caller: &Caller) -> Result<(), Failure> {
+/// Users own devices: a token of some devices knows no users.
+fn lists_users(caller: &Caller) -> Result<(), Failure> {
     caller.needs(Action::UsersWrite)?;
     if caller.sees_new_devices() {
         return Ok(());
     }
-    let detail = "this token is narrowed to some devices: it manages no users";
+    let detail = "this token is narrowed to some devices: it lists no users";
     Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail))
 }
 
-/// What could give a narrowed token everything.
+/// A narrowed token would log in as a user that it made, and be narrowed no more.
+fn manages_users(caller: &Caller) -> Result<(), Failure> {
+    caller.needs(Action::UsersWrite)?;
+    is_whole(caller, "manages no users")
+}
+
+/// What a narrowed token never does, whatever its actions are.
 fn is_whole(caller: &Caller, otherwise: &str) -> Result<(), Failure> {
     if caller.token.is_whole() {
         return Ok(());
     }
-    let detail = format!("this token is narrowed: it {otherwise}; log in, or use a token that is not");
+    let detail = format!(
+        "this token is narrowed: it {otherwise}; log in, or use one with neither devices nor actions"
+    );
     Err(Failure::new(StatusCode::FORBIDDEN, "Forbidden", detail))
 }
 

@@ -69,41 +69,51 @@ async fn a_name_is_one_whatever_its_case() {
 }
 
 #[tokio::test]
-async fn a_token_of_some_devices_manages_no_users() {
+async fn a_narrowed_token_changes_no_user_whatever_it_is_narrowed_to() {
     let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
-    let (id, _) = api.user("maria").await;
-    let token = api.token(json!({"devices": ["default/a"]})).await;
+    let (maria, login) = api.user("maria").await;
+    let own = api.get("/v1/me").await.json()["user"]["id"].as_str().unwrap().to_owned();
+    let ana = json!({"name": "ana", "password": "a long password", "administrator": true});
+    let ana = api.post("/v1/users", ana).await.json()["id"].as_str().unwrap().to_owned();
     let new = |administrator: bool| json!({"name": "eve", "password": "a long password", "administrator": administrator});
-    let (user, password) = (format!("/v1/users/{id}"), format!("/v1/users/{id}/password"));
-    for (method, path, body) in [
-        ("GET", "/v1/users", None),
-        ("POST", "/v1/users", Some(new(false))),
-        ("POST", "/v1/users", Some(new(true))),
-        ("PUT", &password, Some(json!({"password": "another password"}))),
-        ("DELETE", &user, None),
+    let password = json!({"currentPassword": "a long password", "password": "another password"});
+    let (user, administrator) = (format!("/v1/users/{maria}"), format!("/v1/users/{ana}"));
+    for narrowed in [
+        json!({"actions": ["users:write"]}),
+        json!({"actions": enlace_api::auth::Action::ALL}),
+        json!({"devices": ["default/a"]}),
+        json!({"actions": ["users:write"], "devices": ["default/a"]}),
     ] {
-        let refused = api.call(method, path, &token, body).await;
-        assert_eq!(refused.problem(), (403, "Forbidden".into()), "{method} {path}");
-        assert!(refused.json()["detail"].as_str().unwrap().contains("narrowed to some devices"));
+        let token = api.token(narrowed.clone()).await;
+        for (method, path, body) in [
+            ("POST", "/v1/users", Some(new(false))),
+            ("POST", "/v1/users", Some(new(true))),
+            ("PUT", &format!("{user}/password"), Some(password.clone())),
+            ("PUT", &format!("/v1/users/{own}/password"), Some(password.clone())),
+            ("DELETE", &user, None),
+            ("DELETE", &administrator, None),
+        ] {
+            let refused = api.call(method, path, &token, body).await;
+            assert_eq!(refused.problem(), (403, "Forbidden".into()), "{narrowed} {method} {path}");
+            let detail = refused.json()["detail"].to_string();
+            assert!(detail.contains("narrowed") && detail.contains("log in"), "{detail}");
+        }
     }
-    assert_eq!(api.get("/v1/users").await.json()["items"].as_array().unwrap().len(), 2);
+    let of_maria = json!({"name": "t", "actions": ["devices:read"]});
+    let of_maria = api.call("POST", "/v1/tokens", &login, Some(of_maria)).await.json();
+    let path = format!("{user}/password");
+    let refused = api.call("PUT", &path, of_maria["value"].as_str().unwrap(), Some(password.clone())).await;
+    assert_eq!(refused.problem(), (403, "Forbidden".into()), "its own password");
+    assert_eq!(api.get("/v1/users").await.json()["items"].as_array().unwrap().len(), 3);
+    assert_eq!(api.call("PUT", &path, &login, Some(password)).await.status, 204);
+    assert_eq!(api.call("DELETE", &administrator, &api.admin, None).await.status, 204);
 }
 
 #[tokio::test]
-async fn only_a_token_that_is_not_narrowed_makes_administrators_and_resets_passwords() {
-    let api = Api::start(&[]).await;
-    let (id, first) = api.user("maria").await;
-    let token = api.token(json!({"actions": ["users:write"]})).await;
-    let new = |name: &str, administrator: bool| {
-        Some(json!({"name": name, "password": "a long password", "administrator": administrator}))
-    };
-    assert_eq!(api.call("POST", "/v1/users", &token, new("jose", false)).await.status, 201);
-    let refused = api.call("POST", "/v1/users", &token, new("eve", true)).await;
-    assert_eq!(refused.problem(), (403, "Forbidden".into()));
-    let path = format!("/v1/users/{id}/password");
-    let body = Some(json!({"password": "another password"}));
-    assert_eq!(api.call("PUT", &path, &token, body.clone()).await.problem(), (403, "Forbidden".into()));
-    assert_eq!(api.call("GET", "/v1/me", &first, None).await.status, 200, "its password is the old one");
-    assert_eq!(api.call("POST", "/v1/users", &api.admin, new("ana", true)).await.status, 201);
-    assert_eq!(api.call("PUT", &path, &api.admin, body).await.status, 204);
+async fn a_narrowed_token_lists_users_when_it_may() {
+    let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
+    let some = api.token(json!({"actions": ["users:write"]})).await;
+    assert_eq!(api.call("GET", "/v1/users", &some, None).await.status, 200);
+    let of_device = api.token(json!({"devices": ["default/a"]})).await;
+    assert_eq!(api.call("GET", "/v1/users", &of_device, None).await.problem(), (403, "Forbidden".into()));
 }
