@@ -5,6 +5,7 @@
 mod authorization;
 mod bootstrap;
 mod claims;
+mod copies;
 mod device;
 mod devices;
 mod events;

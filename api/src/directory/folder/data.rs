@@ -29,6 +29,9 @@ const RECORD: &str = "device.json";
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
     pub(super) uid: String,
+    /// The name that it is kept under. It goes along when the directory is copied or moved. None in a record that does not say yet.
+    #[serde(default)]
+    key: Option<DeviceKey>,
     pub(super) created_at: Timestamp,
     /// The user that it belongs to, by the label of its last declaration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,9 +77,10 @@ pub(super) struct HeldNumber {
 }
 
 impl Record {
-    fn new(device: &WhatsAppDevice, by: DeclaredBy, now: Timestamp) -> Self {
+    fn new(key: &DeviceKey, device: &WhatsAppDevice, by: DeclaredBy, now: Timestamp) -> Self {
         Self {
             uid: uuid::Uuid::new_v4().to_string(),
+            key: Some(key.clone()),
             // Whole seconds, as an API server has them.
             created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
             owner: owner(device).map(str::to_owned),
@@ -146,6 +150,35 @@ impl Record {
     }
 }
 
+/// The data that are kept of a device cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    /// They cannot be read or written.
+    #[error(
+        "what is remembered of it, {}, cannot be read or written: {source}; put the file back from a backup, or remove the directory that it \
+         is in, and the device begins anew without its session",
+        .path.display()
+    )]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// They are the session of two devices.
+    #[error(
+        "its data, {}, are a copy of those of {original}: two clients of one session end with a ban; remove the copy, or move the directory \
+         instead to give the session another name",
+        .directory.display()
+    )]
+    Copy {
+        /// The copy.
+        directory: PathBuf,
+        /// What it is a copy of.
+        original: DeviceKey,
+    },
+}
+
 /// The data directory, locked: two processes on it would be two clients of each session.
 #[derive(Debug)]
 pub(super) struct Data {
@@ -185,19 +218,35 @@ impl Data {
         }
     }
 
-    /// The record of a device; a new one for a device that was never seen.
+    /// The record of a device; a new one for a device that was never seen. A directory that was moved to another name is that device's from
+    /// now on.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or the directory is a copy of another device's.
     pub(super) fn load_or_create(
         &self,
         key: &DeviceKey,
         device: &WhatsAppDevice,
         by: DeclaredBy,
         now: Timestamp,
-    ) -> io::Result<Record> {
-        if let Some(record) = self.load(key)? {
-            return Ok(record);
+    ) -> Result<Record, RecordError> {
+        let io = |key: &DeviceKey| {
+            let path = self.directory(key).join(RECORD);
+            move |source| RecordError::Io { path, source }
+        };
+        let mut record = match self.load(key).map_err(io(key))? {
+            Some(record) if record.key.as_ref() == Some(key) => return Ok(record),
+            Some(record) => record,
+            None => Record::new(key, device, by, now),
+        };
+        let before = record.key.replace(key.clone()).filter(|before| before != key);
+        if let Some(original) = before {
+            let kept = self.load(&original).map_err(io(&original))?;
+            if kept.is_some_and(|kept| kept.uid == record.uid) {
+                return Err(RecordError::Copy { directory: self.directory(key), original });
+            }
         }
-        let record = Record::new(device, by, now);
-        self.save(key, &record)?;
+        self.save(key, &record).map_err(io(key))?;
         Ok(record)
     }
 

@@ -1,7 +1,8 @@
 //! The one task that decides. Everything that happens to the folder or to a device is told to it in turn, so that nothing races.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct Picture {
 
 pub(super) struct Keeper {
     pub(super) folder: PathBuf,
+    /// The folder, locked.
+    _lock: File,
     pub(super) data: Arc<Data>,
     host: Arc<dyn DeviceHost>,
     pub(super) requests: mpsc::Sender<Request>,
@@ -58,6 +61,7 @@ impl Keeper {
         host: Arc<dyn DeviceHost>,
         requests: mpsc::Sender<Request>,
     ) -> Result<Self, OpenError> {
+        let lock = lock(&folder)?;
         let root = data;
         let data = Arc::new(Data::open(root.clone())?);
         let finished = data.finish_deletions();
@@ -68,6 +72,7 @@ impl Keeper {
         let texts = texts.map_err(|source| OpenError::Folder { path: folder.clone(), source })?;
         let mut keeper = Self {
             folder,
+            _lock: lock,
             data,
             host,
             requests,
@@ -105,6 +110,8 @@ impl Keeper {
                 None => return,
                 Some(Request::Close(done)) => {
                     self.close(&mut queue).await;
+                    // The locks are free when the caller hears of it.
+                    drop(self);
                     // The caller may have gone.
                     let _ = done.send(());
                     return;
@@ -179,8 +186,10 @@ impl Keeper {
         let by = if ours { DeclaredBy::Api } else { DeclaredBy::File };
         let Some(entry) = self.entries.get_mut(key) else {
             let record = self.data.load_or_create(key, device, by, now);
-            let mut record =
-                record.map_err(|error| format!("what is remembered of it cannot be read: {error}"))?;
+            let mut record = record.map_err(|error| error.to_string())?;
+            if let Some(other) = self.entries.values().find(|other| other.record.uid == record.uid) {
+                return Err(format!("its data are those of {}, which is declared as well", other.key));
+            }
             if record.deleting {
                 return Err("the data of the device that was deleted could not be removed; it is tried again at the next start".to_owned());
             }
@@ -406,6 +415,21 @@ fn declared<'a>(
 }
 
 /// Writes what is remembered of a device. It goes on without: what is new is written with the next that is.
+/// Locks the folder, without a file in it: two processes with data directories of their own would each link a device to every number.
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let failed = |source| OpenError::Folder { path: folder.to_owned(), source };
+    let lock = File::open(folder).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::FolderInUse(folder.to_owned())),
+        // Some file systems of a network lock no folders.
+        Err(TryLockError::Error(error)) => {
+            tracing::warn!(%error, "the folder cannot be locked: see to it that no other process uses it, for each number would have two clients");
+        }
+    }
+    Ok(lock)
+}
+
 fn remember(data: &Data, key: &DeviceKey, record: &Record) {
     if let Err(error) = data.save(key, record) {
         tracing::error!(device = %key, %error, "what is to be remembered of device {key} could not be written");

@@ -80,6 +80,9 @@ pub enum OpenError {
     /// Another process has the data directory.
     #[error("the data directory {} is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// Another process has the folder.
+    #[error("the folder {} is in use by another process: each number in it would have two clients", .0.display())]
+    FolderInUse(PathBuf),
 }
 
 /// A folder of manifests whose devices run in this process. Clones are handles of the same.
