@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
+use enlace_contract::duration::Period;
 use enlace_contract::events::DeviceEvent;
 use enlace_contract::name::DeviceKey;
 use enlace_contract::state::{Phase, Reason};
@@ -11,6 +12,8 @@ use futures::StreamExt as _;
 use http::StatusCode;
 use jiff::Timestamp;
 
+use super::TimedOut;
+use super::pairing::once_started;
 use super::send::word;
 use crate::arguments::{Events, Lines};
 use crate::output::{printable, write};
@@ -18,11 +21,15 @@ use crate::remote::{Refused, Remote, Unreachable};
 
 /// How long an API that stops may answer after it has ended the streams.
 const CLOSING: Duration = Duration::from_millis(500);
+/// How long a device may start: what `qr` waits for a phone, if not told otherwise. In a folder of hundreds the last one waits for minutes.
+const START: Period = Period::from_secs(600);
 
 /// Shows events until the stream ends.
 pub(crate) async fn run(remote: &Remote, options: Events) -> anyhow::Result<()> {
     let Events { name, after, output } = options;
-    let mut events = remote.events(&name, after).await?;
+    let opening = once_started(&name, async || remote.events(&name, after).await);
+    let opened = tokio::time::timeout(START.get(), opening).await;
+    let mut events = opened.map_err(|_| TimedOut(format!("{name} did not start within {START}")))??;
     let mut last = None;
     let mut phase = None;
     while let Some(event) = events.next().await {

@@ -84,11 +84,19 @@ pub(crate) async fn follow(remote: &Remote, options: Wait, start: Start) -> anyh
 
 /// Asks for codes; the time of the request, by the server's clock, when the device has heeded it.
 async fn ask(remote: &Remote, name: &DeviceKey) -> anyhow::Result<Option<Timestamp>> {
+    let (path, request) = (Remote::device(name, "/pair"), PairRequest::default());
+    let state: DeviceState = once_started(name, async || remote.post(&path, &request).await).await?;
+    Ok(state.observed_pair_request)
+}
+
+/// Calls a device again and again while it only starts. The caller bounds it.
+pub(super) async fn once_started<T>(
+    name: &DeviceKey,
+    call: impl AsyncFn() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     loop {
-        let request = PairRequest::default();
-        let answer = remote.post::<DeviceState>(&Remote::device(name, "/pair"), &request).await;
-        match answer {
-            Ok(state) => return Ok(state.observed_pair_request),
+        match call().await {
+            Ok(answer) => return Ok(answer),
             Err(error) => starting_or(error, name)?,
         }
         tokio::time::sleep(RETRY).await;

@@ -78,5 +78,8 @@ async fn demonstrate(flags: Flags) -> anyhow::Result<()> {
         told => told,
     };
     println!("\nStopping.");
-    stage.strike().await.and(told)
+    let logins = stage.strike().await;
+    told?;
+    println!("Logins that WhatsApp saw: {}; never two of one number at a time.", logins?);
+    Ok(())
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 use tokio::process::Command;
-use whatsapp_simulator::Control;
+use whatsapp_simulator::{Control, overlaps_by_number};
 
 use crate::Flags;
 use crate::programs::{Program, within};
@@ -77,14 +77,18 @@ impl Stage {
         Ok(Self { cast: Cast { enlace, simulator }, scene })
     }
 
-    /// Ends both, Enlace first.
+    /// Ends both, Enlace first; between them WhatsApp's log of logins is read. How many there were.
     ///
     /// # Errors
-    /// One of them cannot be ended.
-    pub(crate) async fn strike(self) -> anyhow::Result<()> {
+    /// One of them cannot be ended, or two clients were logged in at a time.
+    pub(crate) async fn strike(self) -> anyhow::Result<usize> {
         let Cast { enlace, simulator } = self.cast;
         enlace.stop().await?;
-        simulator.stop().await
+        let logins = self.scene.control.server().logins().await?;
+        let pairs = overlaps_by_number(&logins);
+        ensure!(pairs.is_empty(), "one number had two clients at a time: {pairs:#?}");
+        simulator.stop().await?;
+        Ok(logins.len())
     }
 }
 
