@@ -25,12 +25,12 @@ use crate::http::App;
 const MAX_CONNECTIONS: usize = 4096;
 /// How long a caller may take for its headers: one that never ends them must not keep its connection.
 const HEADERS: Duration = Duration::from_secs(15);
-/// How long requests have to end when the server stops.
-const STOP: Duration = Duration::from_secs(10);
+/// How long requests have to end when the server stops: a program has ten seconds for that and its database.
+const STOP: Duration = Duration::from_secs(8);
 /// After an error of the listener itself (no file descriptors are left): at once it would fail again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves the API until `shutdown` is done; then no request is taken, event streams end, and the rest has ten seconds.
+/// Serves the API until `shutdown` is done; then no request is taken, event streams end, and the rest has eight seconds.
 pub async fn serve(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let router = app.router();
     if let Ok(address) = listener.local_addr() {

@@ -11,7 +11,8 @@
 //! * [`qr`]: QR codes for a terminal,
 //! * [`events`]: the event stream,
 //! * [`paging`]: pages and their cursors,
-//! * [`problem`]: errors as `application/problem+json`, [`body`]: bodies of JSON, and what is wrong with one,
+//! * [`problem`]: errors as `application/problem+json`; [`body`], [`query`]: bodies of JSON, query strings and paths, and what is wrong
+//!   with one,
 //! * [`token`]: the short-lived tokens that open one device,
 //! * [`client`]: the typed client of a device's HTTP interface,
 //! * [`program`]: what every program does alike, [`together`]: what callers share that ask at the same time.
@@ -29,6 +30,7 @@ pub mod paging;
 pub mod problem;
 pub mod program;
 pub mod qr;
+pub mod query;
 pub mod state;
 pub mod together;
 pub mod token;

@@ -115,6 +115,7 @@ impl Device {
             beat: beat.subscribe(),
             changes: changes.clone(),
             queued: Arc::clone(&queued),
+            stop: stop.clone(),
         };
         let sender = Sender {
             store: store.clone(),

@@ -18,8 +18,8 @@ use tracing_subscriber::EnvFilter;
 /// How often the configuration file is looked at: a ConfigMap reaches a pod within a minute or so anyway.
 const CONFIG_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long open requests may take when the device has stopped; with the device's own limit, ten seconds in all.
-const SERVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long open requests may take when the device has stopped; with the device's own limit, less than ten seconds in all.
+const SERVE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// One linked WhatsApp number.
 #[derive(Parser)]
@@ -53,9 +53,13 @@ fn main() -> ExitCode {
     }
     // One number needs few threads, and each has memory of its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = log_to_stderr()
-        .and_then(|()| runtime.context("the runtime could not start"))
-        .and_then(|runtime| runtime.block_on(run(arguments)));
+    let outcome =
+        log_to_stderr().and_then(|()| runtime.context("the runtime could not start")).and_then(|runtime| {
+            let outcome = runtime.block_on(run(arguments));
+            // A file that is on its way from WhatsApp must not hold the end up.
+            runtime.shutdown_background();
+            outcome
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -78,12 +82,18 @@ fn log_to_stderr() -> anyhow::Result<()> {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { config: file, data_dir, listen, metrics_listen, adopt, version: _ } = arguments;
+    // First of all: the first process of a container has no other answer to a signal than to ignore it.
+    let asked_to_stop = program::asked_to_stop().context("signals cannot be heard")?;
+    let mut asked_to_stop = std::pin::pin!(asked_to_stop);
     let config = read(&file)?;
     let endpoints = Endpoints::from_environment()?;
     let recorder = program::metrics().context("metrics could not start")?;
     let listener = bind(listen).await?;
     let metrics_listener = bind(metrics_listen).await?;
-    let device = Device::start(config.clone(), &data_dir, endpoints, adopt).await?;
+    let device = tokio::select! {
+        started = Device::start(config.clone(), &data_dir, endpoints, adopt) => started?,
+        () = &mut asked_to_stop => return Ok(()),
+    };
     tracing::info!(
         device = %config.key,
         listen = %listener.local_addr()?,
@@ -96,7 +106,6 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(listener, device.guarded_router(), stop.clone()));
     tokio::spawn(serve(metrics_listener, program::metrics_router(recorder), stop.clone()));
-    let asked_to_stop = program::asked_to_stop().context("signals cannot be heard")?;
     tokio::select! {
         () = follow(&file, config, &device) => {}
         () = asked_to_stop => {}
@@ -113,8 +122,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn read(file: &Path) -> anyhow::Result<DeviceConfig> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    serde_saphyr::from_str(&text)
-        .with_context(|| format!("{} is not a device's configuration", file.display()))
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
+        // One line, as for everything that goes wrong.
+        let why = error.to_string().replace('\n', " ");
+        anyhow::anyhow!("{} is not a device's configuration: {why}", file.display())
+    })
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -55,6 +55,8 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// What a probe waits.
 const HEALTH: Duration = Duration::from_secs(2);
+/// What closing may take: less than what a program has left when its requests have ended.
+const CLOSE: Duration = Duration::from_secs(1);
 /// How many may want to know at the same time.
 const PROBES: usize = 1024;
 /// Between two attempts to reach a database that is away at the start.
@@ -208,8 +210,8 @@ impl Database {
 
     /// Closes the database; what runs is finished first.
     pub async fn close(&self) {
-        // A server that stands still does not say goodbye.
-        if tokio::time::timeout(statement::LIMIT, self.pool.close()).await.is_err() {
+        // A server that stands still does not say goodbye, and a program has ten seconds to stop.
+        if tokio::time::timeout(CLOSE, self.pool.close()).await.is_err() {
             tracing::warn!("the database did not close in time");
         }
     }

@@ -16,10 +16,10 @@ use serde::de::DeserializeOwned;
 
 use super::App;
 use super::failure::{Failure, internal};
-use super::sentences;
 use crate::auth::{Action, Principal};
 use crate::directory::{Away, Device, DirectoryError};
 use enlace_contract::body::{self, Wrong};
+use enlace_contract::query;
 
 /// How long a body of JSON may take to arrive: one that never ends must not keep its connection.
 const BODY: Duration = Duration::from_secs(15);
@@ -125,7 +125,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
         match axum::extract::Path::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(rejection) => {
-                Err(Failure::new(rejection.status(), "InvalidPath", sentences::of_path(&rejection)))
+                Err(Failure::new(rejection.status(), "InvalidPath", query::of_path(&rejection)))
             }
         }
     }
@@ -169,10 +169,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         match axum::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let detail = sentences::of_query(&rejection.body_text());
-                Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidQuery", detail))
-            }
+            Err(rejection) => Err(Failure::invalid_query(query::of_query(&rejection))),
         }
     }
 }
@@ -190,8 +187,5 @@ impl<S: Send + Sync> FromRequestParts<S> for Address {
 
 /// The size of a page: `?limit=`, 100 unless told, 500 at most.
 pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Failure> {
-    match limit.unwrap_or(100) {
-        size @ 1..=500 => Ok(size),
-        _ => Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidQuery", sentences::LIMIT)),
-    }
+    query::page_size(limit).map_err(Failure::invalid_query)
 }

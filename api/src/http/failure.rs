@@ -26,6 +26,11 @@ impl Failure {
         Problem::new(status, reason, detail).into()
     }
 
+    /// A parameter is not as it must be.
+    pub(super) fn invalid_query(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "InvalidQuery", detail)
+    }
+
     /// Nobody knows who calls (RFC 6750, section 3).
     pub(super) fn unauthorized(challenge: &str, detail: &str) -> Self {
         let problem = Problem::new(StatusCode::UNAUTHORIZED, "Unauthorized", detail);

@@ -10,15 +10,16 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use enlace_contract::client::ClientError;
 use enlace_contract::inbox::InboxPage;
-use enlace_contract::messages::{MAX_MESSAGE_BODY, MAX_WAIT_SECONDS, Message, MessagePage, SendMessage};
+use enlace_contract::messages::{MAX_MESSAGE_BODY, Message, MessagePage, MessageState, SendMessage};
+use enlace_contract::query::Wait;
 use enlace_contract::state::PairingText;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::Limited;
+use http_body_util::{BodyExt as _, Limited};
 
-use super::App;
-use super::extract::{Caller, DevicePath, Path};
+use super::extract::{Caller, DevicePath, Path, Query};
 use super::failure::{Failure, Reason};
 use super::observe::REQUEST_ID;
+use super::{App, MAX_BODY};
 use crate::auth::Action;
 
 /// The time to the first byte of an answer.
@@ -78,17 +79,21 @@ pub(super) async fn send(
     State(app): State<App>,
     caller: Caller,
     path: DevicePath,
+    Query(wait): Query<Wait>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let limit = FILE + patience(&request);
-    pass_on(&app, &caller, &path, Action::MessagesSend, request, "/v1/messages", limit).await
+    let patience = wait.patience().map_err(Failure::invalid_query)?;
+    let request = without_query(request);
+    let stored = pass_on(&app, &caller, &path, Action::MessagesSend, request, "/v1/messages", FILE).await?;
+    settled(&app, &path, stored, patience).await
 }
 
 /// Lists messages that went out or wait to.
 #[utoipa::path(get, path = "/v1/devices/{namespace}/{name}/messages", tag = "messages", security(("token" = [])),
     params(("namespace" = String, Path), ("name" = String, Path),
         ("after" = Option<i64>, Query, description = "The `next` of the page before"),
-        ("limit" = Option<u32>, Query, description = "How many")),
+        ("limit" = Option<u32>, Query, description = "How many"),
+        ("state" = Option<MessageState>, Query, description = "Only those that came this far")),
     responses((status = OK, body = MessagePage)))]
 pub(super) async fn messages(
     State(app): State<App>,
@@ -114,6 +119,7 @@ pub(super) async fn message(
     caller: Caller,
     path: DevicePath,
     Path(MessageId { id }): Path<MessageId>,
+    Query(wait): Query<Wait>,
     request: Request,
 ) -> Result<Response, Failure> {
     // What is no id must not become part of another path.
@@ -121,15 +127,49 @@ pub(super) async fn message(
         caller.needs(Action::MessagesRead)?;
         return Err(Failure::new(StatusCode::NOT_FOUND, "NotFound", "there is no such message"));
     }
-    let to = format!("/v1/messages/{id}");
-    let limit = ANSWER + patience(&request);
-    pass_on(&app, &caller, &path, Action::MessagesRead, request, &to, limit).await
+    let patience = wait.patience().map_err(Failure::invalid_query)?;
+    let (to, request) = (format!("/v1/messages/{id}"), without_query(request));
+    let known = pass_on(&app, &caller, &path, Action::MessagesRead, request, &to, ANSWER).await?;
+    settled(&app, &path, known, patience).await
 }
 
-/// How long a device may wait on purpose before it answers.
-fn patience(request: &Request) -> Duration {
-    let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
-    if waits { Duration::from_secs(MAX_WAIT_SECONDS) } else { Duration::ZERO }
+/// The same request without its query: what is waited for is not the first answer.
+fn without_query(mut request: Request) -> Request {
+    if let Ok(uri) = request.uri().path().parse() {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+/// A device's answer about a message, once that was sent or failed. It stays as it is when the caller's patience ends, when this server
+/// stops or when the device goes away: the message is stored, and an error would have the caller send it again.
+async fn settled(
+    app: &App,
+    path: &DevicePath,
+    answer: Response,
+    patience: Option<Duration>,
+) -> Result<Response, Failure> {
+    let Some(patience) = patience.filter(|_| answer.status().is_success()) else { return Ok(answer) };
+    let (mut parts, body) = answer.into_parts();
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(ClientError::Unreadable)?.to_bytes();
+    let waits = |message: &Message| matches!(message.state, MessageState::Queued | MessageState::Sending);
+    let known = serde_json::from_slice(&body).ok().filter(waits);
+    let later = async {
+        let Message { id, .. } = known?;
+        let client = app.directory.client(&path.0).await.ok()?;
+        client.settled(&id, patience).await.ok()
+    };
+    let later = tokio::select! {
+        later = later => later,
+        () = app.stopping() => None,
+    };
+    let later = later.and_then(|message| Some((!waits(&message), serde_json::to_vec(&message).ok()?)));
+    let Some((is_settled, message)) = later else { return Ok(Response::from_parts(parts, body.into())) };
+    if is_settled {
+        parts.status = StatusCode::OK;
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Ok(Response::from_parts(parts, message.into()))
 }
 
 /// Lists what came in.
@@ -234,9 +274,7 @@ fn onward(request: Request, to: &str) -> Result<Request, Failure> {
     }
     let mut request = Request::new(Body::new(Limited::new(body, MAX_MESSAGE_BODY)));
     *request.method_mut() = parts.method;
-    *request.uri_mut() = uri.parse().map_err(|_| {
-        Failure::new(StatusCode::BAD_REQUEST, "InvalidQuery", "the query cannot be passed on")
-    })?;
+    *request.uri_mut() = uri.parse().map_err(|_| Failure::invalid_query("the query cannot be passed on"))?;
     *request.headers_mut() = headers;
     Ok(request)
 }

@@ -8,7 +8,7 @@
 //! * `front`: replicas, proxies and origins in front of the API,
 //! * `authenticate`: from a request to a [`Principal`](crate::auth::Principal), `limits`: how often, `shares`: how much at a time, `observe`: request ids, log lines,
 //!   measurements and the headers of every answer, `failure`: errors, `extract`: what a handler takes, `parameters`: which query parameters
-//!   a route knows, `sentences`: what is wrong with a request, for a person.
+//!   a route knows.
 //!
 //! Every error is `application/problem+json`. What a handler does is preceded by what it needs: a device is reached only through
 //! `extract::Caller::device`, which asks for an action.
@@ -26,7 +26,6 @@ mod new_device;
 mod observe;
 pub mod openapi;
 mod parameters;
-mod sentences;
 mod session;
 mod shares;
 mod tokens;

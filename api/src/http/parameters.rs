@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::StatusCode;
 use serde_json::Value;
 
 use super::failure::Failure;
@@ -25,7 +24,7 @@ pub(super) async fn known(request: Request, next: Next) -> Result<Response, Fail
         && let Some(known) = KNOWN.get(&(path.as_str().to_owned(), request.method().as_str().to_lowercase()))
         && let Some(unknown) = names(query).find(|name| !known.contains(*name))
     {
-        return Err(Failure::new(StatusCode::BAD_REQUEST, "InvalidQuery", refusal(unknown, known)));
+        return Err(Failure::invalid_query(refusal(unknown, known)));
     }
     Ok(next.run(request).await)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
@@ -17,6 +17,7 @@ use enlace_contract::client::DeviceClient;
 use enlace_contract::config::DeviceConfig;
 use enlace_contract::events::DeviceEvent;
 use enlace_contract::problem::Problem;
+use enlace_contract::query::Wait;
 use enlace_contract::state::{Account, ClaimDecision, ClaimState, DeviceState, Phase, QrCode};
 use futures::stream::{self, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
@@ -286,7 +287,12 @@ async fn send_batch(State(device): State<Played>, headers: HeaderMap, Json(body)
     (StatusCode::ACCEPTED, Json(json!({ "items": stored }))).into_response()
 }
 
-async fn one(State(device): State<Played>, Path(id): Path<String>) -> Json<Value> {
+/// A message of a batch with its fate. Nothing becomes of any other: who waits for it does so in vain.
+async fn one(State(device): State<Played>, Path(id): Path<String>, Query(wait): Query<Wait>) -> Json<Value> {
+    let is_known = device.outbox.lock().unwrap().iter().any(|message| message["id"] == id);
+    if let Some(patience) = wait.patience().unwrap().filter(|_| !is_known) {
+        let _ = tokio::time::timeout(patience, std::future::pending::<()>()).await;
+    }
     let outbox = device.outbox.lock().unwrap();
     Json(outbox.iter().find(|message| message["id"] == id).cloned().unwrap_or_else(|| json!({ "id": id })))
 }

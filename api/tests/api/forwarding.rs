@@ -5,7 +5,7 @@ use enlace_contract::messages::MAX_MESSAGE_BODY;
 use http::{Request, header};
 use serde_json::json;
 
-use crate::fixture::{Api, answer, manifest};
+use crate::fixture::{Api, answer, in_time, manifest};
 
 async fn running() -> (Api, crate::device::Played) {
     let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
@@ -32,7 +32,9 @@ async fn a_message_goes_to_its_device_with_its_key_and_without_the_token() {
     assert_eq!((sent.status.as_u16(), &sent.json()["id"]), (202, &json!("3EB0")), "{}", sent.text);
     assert_eq!(sent.headers["x-request-id"], "request-1");
     let asked = device.asked();
-    let asked = asked.iter().find(|asked| asked.path == "/v1/messages?wait=1s").unwrap();
+    // Stored first, then waited for.
+    assert_eq!(asked.last().unwrap().path, "/v1/messages/3EB0?wait=1s");
+    let asked = asked.iter().find(|asked| asked.path == "/v1/messages").unwrap();
     assert_eq!(asked.headers["idempotency-key"], "key-1");
     assert_eq!(asked.headers["x-request-id"], "request-1");
     for name in ["authorization", "cookie", "x-other"] {
@@ -42,10 +44,43 @@ async fn a_message_goes_to_its_device_with_its_key_and_without_the_token() {
 }
 
 #[tokio::test]
+async fn a_caller_that_waits_when_the_api_stops_is_told_that_its_message_is_stored() {
+    let (api, device) = running().await;
+    let body = json!({"to": "525550000002", "type": "text", "text": "hello"});
+    let path = "/v1/devices/default/a/messages?wait=60s";
+    let stop = async {
+        while device.asked().last().is_none_or(|asked| asked.path != "/v1/messages/3EB0?wait=1m") {
+            tokio::task::yield_now().await;
+        }
+        api.app.begin_stop();
+    };
+    let (stored, ()) = in_time(async { tokio::join!(api.post(path, body), stop) }).await;
+    assert_eq!((stored.status.as_u16(), &stored.json()["id"]), (202, &json!("3EB0")), "{}", stored.text);
+    let known = in_time(api.get("/v1/devices/default/a/messages/3EB0?wait=60s")).await;
+    assert_eq!(known.status, 200, "{}", known.text);
+}
+
+#[tokio::test]
+async fn a_wait_that_cannot_be_is_refused_before_anything_is_stored() {
+    let (api, device) = running().await;
+    let before = device.asked().len();
+    let body = json!({"to": "525550000002", "type": "text", "text": "hello"});
+    for (query, detail) in [
+        ("wait=61s", "wait: must be 60s at most"),
+        ("wiat=1s", "wiat: is not a parameter; the parameters are wait"),
+    ] {
+        let refused = api.post(&format!("/v1/devices/default/a/messages?{query}"), body.clone()).await;
+        assert_eq!(refused.problem(), (400, "InvalidQuery".into()), "{}", refused.text);
+        assert_eq!(refused.json()["detail"], detail);
+    }
+    assert_eq!(device.asked().len(), before);
+}
+
+#[tokio::test]
 async fn the_other_routes_of_a_device_are_reached() {
     let (api, device) = running().await;
     for (path, wanted) in [
-        ("messages?after=5&limit=2", "/v1/messages?after=5&limit=2"),
+        ("messages?after=5&limit=2&state=sent", "/v1/messages?after=5&limit=2&state=sent"),
         ("messages/3EB0", "/v1/messages/3EB0"),
         ("inbox?after=1", "/v1/inbox?after=1"),
         ("inbox/7/media", "/v1/inbox/7/media"),

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 
-use super::{Query, Shared};
+use super::{Query, Shared, invalid_query};
 use crate::store::Store;
 
 /// How many records are read at a time.
@@ -54,7 +54,7 @@ impl Kinds {
                 _ => {
                     let detail =
                         "kinds must be one or more of state, message, messageState, separated by commas";
-                    return Err(Problem::new(StatusCode::BAD_REQUEST, "InvalidQuery", detail));
+                    return Err(invalid_query(detail));
                 }
             }
         }
@@ -122,10 +122,13 @@ impl Reader {
             }
             tokio::select! {
                 biased;
-                changed = self.state.changed(), if self.kinds.state => {
+                // Also where no states are wanted: its end is the device's.
+                changed = self.state.changed() => {
                     changed.ok()?;
                     let state = self.state.borrow_and_update().clone();
-                    return Some(DeviceEvent::State(state));
+                    if self.kinds.state {
+                        return Some(DeviceEvent::State(state));
+                    }
                 }
                 changed = self.newest.changed(), if self.kinds.message => {
                     changed.ok()?;

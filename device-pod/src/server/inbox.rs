@@ -1,10 +1,11 @@
 //! What came in.
 
 use axum::Json as Answer;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use enlace_contract::inbox::InboxPage;
 use enlace_contract::problem::Problem;
+use enlace_contract::query::page_size;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use whatsapp_rust::anyhow;
@@ -12,8 +13,7 @@ use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::client::Client;
 use whatsapp_rust::waproto::whatsapp as wa;
 
-use super::messages::page_size;
-use super::{Nothing, Query, Shared, store_failed};
+use super::{Nothing, Path, Query, Shared, invalid_query, store_failed};
 
 /// `?after=&limit=`.
 #[derive(Deserialize)]
@@ -29,14 +29,20 @@ pub(super) async fn list(
     State(shared): State<Shared>,
     Query(Listing { after, limit }): Query<Listing>,
 ) -> Result<Answer<InboxPage>, Problem> {
-    let limit = page_size(limit)?;
+    let limit = page_size(limit).map_err(invalid_query)?;
     Ok(Answer(shared.store.inbox(after, limit).await.map_err(store_failed)?))
+}
+
+/// The segment of a path.
+#[derive(Deserialize)]
+pub(super) struct Sequence {
+    sequence: i64,
 }
 
 /// `GET /v1/inbox/{sequence}/media`: fetches the file from WhatsApp, decrypted.
 pub(super) async fn media(
     State(shared): State<Shared>,
-    Path(sequence): Path<i64>,
+    Path(Sequence { sequence }): Path<Sequence>,
     Query(Nothing {}): Query<Nothing>,
 ) -> Result<Response, Problem> {
     let stored = shared.store.download(sequence).await.map_err(store_failed)?;

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use axum::Json as Answer;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use enlace_contract::duration::Period;
 use enlace_contract::messages::{
-    Batch, Content, MAX_BATCH, MAX_GAP, MAX_IDEMPOTENCY_KEY, MAX_TEXT, MAX_WAIT_SECONDS, Media, Message,
-    MessagePage, MessageState, SendBatch, SendMessage,
+    Batch, Content, MAX_BATCH, MAX_GAP, MAX_IDEMPOTENCY_KEY, MAX_TEXT, Media, Message, MessagePage,
+    MessageState, SendBatch, SendMessage,
 };
 use enlace_contract::number::CanonicalNumber;
 use enlace_contract::problem::Problem;
+use enlace_contract::query::{Wait, page_size};
 use enlace_contract::state::{ClaimState, DeviceState, Reason};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
@@ -19,26 +19,14 @@ use serde::Deserialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Json, Nothing, Query, Shared, store_failed};
+use super::{Json, Nothing, Path, Query, Shared, invalid_query, store_failed};
 use crate::sending::recipient;
 use crate::store::storing::{MAX_WAITING, Stored};
-
-/// The most records of one page.
-const MAX_PAGE: u32 = 500;
-/// The records of a page when the caller does not say.
-const PAGE: u32 = 100;
 
 /// The longest name of a file, in bytes: that of common file systems.
 const MAX_FILE_NAME: usize = 255;
 /// The longest MIME type, in bytes: that of a type's name (RFC 6838).
 const MAX_MIME_TYPE: usize = 127;
-
-/// `?wait=10s`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wait {
-    wait: Option<Period>,
-}
 
 /// `?after=&limit=&state=`.
 #[derive(Deserialize)]
@@ -54,11 +42,11 @@ pub(super) struct Listing {
 pub(super) async fn send(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    Query(Wait { wait }): Query<Wait>,
+    Query(wait): Query<Wait>,
     Json(message): Json<SendMessage>,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
-    let wait = patience(wait)?;
+    let wait = wait.patience().map_err(invalid_query)?;
     check(&message)?;
     room(&shared)?;
     // Listen before storing: a message that is sent at once is not missed.
@@ -148,17 +136,23 @@ pub(super) async fn list(
     State(shared): State<Shared>,
     Query(Listing { after, limit, state }): Query<Listing>,
 ) -> Result<Answer<MessagePage>, Problem> {
-    let limit = page_size(limit)?;
+    let limit = page_size(limit).map_err(invalid_query)?;
     Ok(Answer(shared.store.messages(after, limit, state).await.map_err(store_failed)?))
+}
+
+/// The segment of a path.
+#[derive(Deserialize)]
+pub(super) struct MessageId {
+    id: String,
 }
 
 /// `GET /v1/messages/{id}`: as it is, or with `wait` once it is sent or failed.
 pub(super) async fn one(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
-    Query(Wait { wait }): Query<Wait>,
+    Path(MessageId { id }): Path<MessageId>,
+    Query(wait): Query<Wait>,
 ) -> Result<Answer<Message>, Problem> {
-    let wait = patience(wait)?;
+    let wait = wait.patience().map_err(invalid_query)?;
     // Listen before looking: what happens in between is not missed.
     let changes = shared.changes.subscribe();
     let message = shared.store.message(&id).await.map_err(store_failed)?;
@@ -169,18 +163,6 @@ pub(super) async fn one(
         Some(wait) => settled(&shared, message, changes, wait).await,
         None => message,
     }))
-}
-
-/// The size of a page.
-pub(super) fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
-    match limit.unwrap_or(PAGE) {
-        limit @ 1..=MAX_PAGE => Ok(limit),
-        _ => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "InvalidQuery",
-            format!("limit must be 1 to {MAX_PAGE}"),
-        )),
-    }
 }
 
 /// The number as which a message that is stored now goes out: none while none is linked that may stay.
@@ -198,16 +180,6 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
                 format!("Idempotency-Key must be 1 to {MAX_IDEMPOTENCY_KEY} visible ASCII characters");
             Err(Problem::new(StatusCode::BAD_REQUEST, "InvalidIdempotencyKey", detail))
         }
-    }
-}
-
-fn patience(wait: Option<Period>) -> Result<Option<Duration>, Problem> {
-    match wait.map(Period::get) {
-        Some(wait) if wait > Duration::from_secs(MAX_WAIT_SECONDS) => {
-            let detail = format!("wait must be {MAX_WAIT_SECONDS}s at most");
-            Err(Problem::new(StatusCode::BAD_REQUEST, "InvalidQuery", detail))
-        }
-        wait => Ok(wait),
     }
 }
 
@@ -275,7 +247,7 @@ fn message_id() -> String {
     })
 }
 
-/// The message once it is sent or failed, or as it is when the caller's patience ends.
+/// The message once it is sent or failed, or as it is when the caller's patience ends or the device stops.
 async fn settled(
     shared: &Shared,
     mut message: Message,
@@ -298,7 +270,7 @@ async fn settled(
         }
     };
     // Patience that ends is an answer, too: the message as it is.
-    let _ = tokio::time::timeout(wait, watching).await;
+    let _ = tokio::time::timeout(wait, shared.stop.run_until_cancelled(watching)).await;
     message
 }
 

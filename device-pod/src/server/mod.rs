@@ -27,9 +27,11 @@ use axum::routing::{get, post, put};
 use enlace_contract::body::{self, Wrong};
 use enlace_contract::messages::MAX_MESSAGE_BODY;
 use enlace_contract::problem::Problem;
+use enlace_contract::query;
 use http::{StatusCode, header};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use whatsapp_rust::client::Client;
 
 use crate::session::Command;
@@ -53,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) beat: watch::Receiver<Instant>,
     pub(crate) changes: broadcast::Sender<Message>,
     pub(crate) queued: Arc<Notify>,
+    /// Whoever waits for something gets what there is when the device stops.
+    pub(crate) stop: CancellationToken,
 }
 
 /// The routes, without access control.
@@ -170,45 +174,28 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> axum::extract::FromRequestP
     async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(invalid_query(query::of_query(&rejection))),
+        }
+    }
+}
+
+/// Segments of a path, with an error a person understands.
+struct Path<T>(T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> axum::extract::FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(rejection) => {
-                let detail = of_query(&rejection.body_text());
-                Err(Problem::new(rejection.status(), "InvalidQuery", detail))
+                Err(Problem::new(rejection.status(), "InvalidPath", query::of_path(&rejection)))
             }
         }
     }
 }
 
-/// What is wrong with a query, from axum's words.
-fn of_query(said: &str) -> String {
-    let said = said.strip_prefix("Failed to deserialize query string: ").unwrap_or(said);
-    let Some((_, rest)) = said.split_once("unknown field `") else { return said.to_owned() };
-    // The unknown one is quoted first, then those that are known.
-    let mut names = rest.split('`').step_by(2);
-    let unknown = names.next().unwrap_or_default();
-    match names.filter(|name| !name.is_empty()).collect::<Vec<_>>().as_slice() {
-        [] => format!("{unknown}: is not a parameter; this route has none"),
-        known => format!("{unknown}: is not a parameter; the parameters are {}", known.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_parameter_is_named_with_the_known_ones() {
-        let of = |said: &str| of_query(&format!("Failed to deserialize query string: {said}"));
-        for (said, sentence) in [
-            ("unknown field `x`, there are no fields", "x: is not a parameter; this route has none"),
-            ("unknown field `x`, expected `wait`", "x: is not a parameter; the parameters are wait"),
-            (
-                "unknown field `x`, expected one of `after`, `limit`, `state`",
-                "x: is not a parameter; the parameters are after, limit, state",
-            ),
-            ("x: unknown field `x`, expected `a` or `b`", "x: is not a parameter; the parameters are a, b"),
-            ("limit: invalid digit found in string", "limit: invalid digit found in string"),
-        ] {
-            assert_eq!(of(said), sentence);
-        }
-    }
+/// A parameter is not as it must be.
+fn invalid_query(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "InvalidQuery", detail)
 }

@@ -84,7 +84,11 @@ async fn a_device_that_stops_ends_its_streams() {
     let device = world.start(quick()).await;
     let mut events = device.client.events(None).await.unwrap();
     assert!(events.next().await.is_some());
+    let narrow = http::Request::get("/v1/events?kinds=messageState").body(axum::body::Body::empty());
+    let narrow = device.client.forward(narrow.unwrap()).await.unwrap();
     device.device.stop().await;
     let rest = tokio::time::timeout(PATIENCE, events.count()).await;
     assert!(rest.is_ok(), "the stream never ended");
+    let rest = tokio::time::timeout(PATIENCE, http_body_util::BodyExt::collect(narrow.into_body())).await;
+    assert!(rest.is_ok(), "the stream of messages never ended");
 }

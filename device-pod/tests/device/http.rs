@@ -90,6 +90,12 @@ async fn errors_are_problems_that_say_what_would_be_right() {
         (get("/v1/events?since=1"), 400, "InvalidQuery"),
         (get("/v1/qr?from=png"), 400, "InvalidQuery"),
         (get("/v1/pairing-code?x=1"), 400, "InvalidQuery"),
+        (get("/v1/inbox?limit=few"), 400, "InvalidQuery"),
+        (get("/v1/inbox?after=x"), 400, "InvalidQuery"),
+        (get("/v1/messages?state=bogus"), 400, "InvalidQuery"),
+        (get("/v1/qr?format=gif"), 400, "InvalidQuery"),
+        (get("/v1/inbox/first/media"), 400, "InvalidPath"),
+        (get("/v1/messages/%FF"), 400, "InvalidPath"),
         (get("/v1/messages/none"), 404, "UnknownMessage"),
         (get("/v1/inbox/1/media"), 404, "NoMedia"),
         (get("/v1/pairing-code"), 409, "NoCode"),
@@ -102,6 +108,21 @@ async fn errors_are_problems_that_say_what_would_be_right() {
         let problem = json_of(response).await;
         assert_eq!(problem["reason"], reason, "{label}: {problem}");
         assert!(!problem["detail"].as_str().unwrap().is_empty(), "{label}");
+    }
+    for (path, detail) in [
+        ("/v1/inbox?limit=few", "limit: must be a whole number from 1 to 500"),
+        ("/v1/inbox?limit=501", "limit: must be a whole number from 1 to 500"),
+        ("/v1/inbox?after=x", "after: must be a whole number"),
+        (
+            "/v1/messages?state=bogus",
+            "state: must be queued, sending, sent, delivered, read or failed, not bogus",
+        ),
+        ("/v1/qr?format=gif", "format: must be raw, png, svg or terminal, not gif"),
+        ("/v1/messages/3EB0?wait=61s", "wait: must be 60s at most"),
+        ("/v1/inbox/first/media", "sequence: must be a whole number"),
+        ("/v1/messages/%FF", "id: is not UTF-8"),
+    ] {
+        assert_eq!(json_of(call(&router, get(path)).await).await["detail"], detail, "{path}");
     }
     let lost = json!({ "to": OTHER, "type": "text", "text": "hola", "caption": "mira" }).to_string();
     let response = call(&router, post("/v1/messages", "application/json", &lost)).await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use enlace_contract::client::DeviceClient;
 use enlace_contract::config::DeviceConfig;
+use enlace_contract::messages::{Message, MessageState};
 use enlace_contract::state::{DeviceState, Phase, Reason};
 use enlace_contract::token::TokenSigner;
 use futures::StreamExt as _;
@@ -127,13 +128,84 @@ async fn it_stops_within_ten_seconds_and_comes_back_connected() {
     let program = linked(&world, &signer).await;
     // A reader that stays must not keep it.
     let _reader = program.client.events(None).await.unwrap();
-    let started = Instant::now();
-    assert!(program.terminate().await.success());
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let ended = tokio::time::timeout(Duration::from_secs(10), program.terminate()).await;
+    assert!(ended.expect("it did not stop within ten seconds").success());
     let program = Program::start(&world, Path::new(TRUSTING), &signer).await;
     program.until(|state| state.phase == Phase::Connected).await;
     program.kill().await;
     world.assert_one_client_at_a_time().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_waits_when_it_stops_is_told_that_its_message_is_stored() {
+    use enlace_contract::events::DeviceEvent;
+    let (world, signer) = (World::new().await, TokenSigner::generate("test").unwrap());
+    // Nothing is linked: the message waits for as long as the caller does.
+    let program = Program::start(&world, Path::new(TRUSTING), &signer).await;
+    let mut stored = program.client.events(None).await.unwrap();
+    let client = program.client.clone();
+    let waiting = tokio::spawn(async move {
+        let body = serde_json::to_vec(&crate::sending::text(OTHER, "patience")).unwrap();
+        let request = http::Request::post("/v1/messages?wait=60s").header("content-type", "application/json");
+        let response = client.forward(request.body(body.into()).unwrap()).await.unwrap();
+        let status = response.status().as_u16();
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        (status, serde_json::from_slice::<Message>(&body).unwrap())
+    });
+    let id = loop {
+        match tokio::time::timeout(PATIENCE, stored.next()).await.unwrap().unwrap().unwrap() {
+            DeviceEvent::MessageState(message) => break message.id,
+            _ => {}
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(10), program.terminate()).await;
+    assert!(ended.expect("it did not stop within ten seconds").success());
+    let (status, message) = waiting.await.unwrap();
+    assert_eq!((status, message.id, message.state), (202, id, MessageState::Queued));
+}
+
+#[tokio::test]
+async fn a_stop_is_heard_before_the_device_runs() {
+    let world = World::new().await;
+    let config = world.directory.path().join("device.json");
+    let mut command = command(&world, Path::new(TRUSTING), &quick());
+    // A configuration that never ends keeps it at its first step.
+    std::fs::remove_file(&config).unwrap();
+    assert!(Command::new("mkfifo").arg(&config).status().await.unwrap().success());
+    let mut child = command.kill_on_drop(true).stderr(Stdio::null()).spawn().unwrap();
+    let opened = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(config));
+    // It opens when the program reads it.
+    let mut pipe = tokio::time::timeout(PATIENCE, opened).await.unwrap().unwrap().unwrap();
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+    let text = serde_json::to_vec(&quick()).unwrap();
+    std::io::Write::write_all(&mut pipe, &text).unwrap();
+    drop(pipe);
+    // By itself and not by the signal, which the first process of a container does not even get.
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(world.control().server().logins().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_is_said_in_one_line() {
+    let world = World::new().await;
+    let config = world.directory.path().join("device.json");
+    for (text, words) in [
+        ("uid: a\nkey: default/billing\nsending:\n  interval: soon\n", "\"soon\" is not a duration"),
+        ("uid: a\nkey: default/billing\nuidd: b\n", "uidd"),
+        ("uid: a\n", "key"),
+        ("uid: [a\n", "line"),
+    ] {
+        let mut command = command(&world, Path::new(TRUSTING), &quick());
+        std::fs::write(&config, text).unwrap();
+        let ended = command.output().await.unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+        let line = stderr
+            .strip_prefix(&format!("device-pod: {} is not a device's configuration: ", config.display()));
+        assert!(line.expect(&stderr).contains(words), "{stderr}");
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ const PRUNED: u32 = 512;
 
 /// Messages that a device has stored.
 pub(super) struct Delivery {
+    app: App,
     client: DeviceClient,
     items: Vec<Message>,
     /// Their numbers; none when they could not be numbered.
@@ -89,7 +90,7 @@ impl Delivery {
         if ids.iter().any(|id| id % BETWEEN_PRUNES == 0) {
             tokio::spawn(prune(app.clone()));
         }
-        Ok(Self { client, items, ids, from: sender.from, to })
+        Ok(Self { app: app.clone(), client, items, ids, from: sender.from, to })
     }
 
     /// The answer to a caller that waits so long at most, with more fields than every answer has.
@@ -111,7 +112,7 @@ impl Delivery {
 
     /// An answer, with more fields than every one has.
     pub(super) fn answer(&self, message: &str, more: Map<String, Value>) -> Json<Map<String, Value>> {
-        let Self { client: _, items, ids, from, to } = self;
+        let Self { app: _, client: _, items, ids, from, to } = self;
         let answer = json!({
             "success": true, "succes": true, "queue_id": ids.first(), "message": message, "from": from, "to": to,
         });
@@ -127,7 +128,11 @@ impl Delivery {
     async fn settled(&self, patience: Duration) -> Result<Outcome, Refusal> {
         // When one fails those after it do: the last one tells of all.
         let Some(last) = self.items.last() else { return Ok(Outcome::Sent) };
-        let last = match self.client.settled(&last.id, patience).await {
+        let settled = tokio::select! {
+            settled = self.client.settled(&last.id, patience) => settled,
+            () = self.app.stopping() => return Ok(Outcome::Waiting),
+        };
+        let last = match settled {
             Ok(last) => last,
             Err(ClientError::Refused(problem)) if problem.status == StatusCode::NOT_FOUND => {
                 let text = "Error verificando estado";
