@@ -30,12 +30,12 @@ pub struct Settings {
         action = ArgAction::SetTrue
     )]
     pub anonymous_counts: bool,
-    /// Whether anybody may register; if not, an administrator makes the accounts.
+    /// Whether anybody who reaches the API may make an account, and with it devices; if not, an administrator makes the accounts.
     #[arg(
         long = "compatible-registration",
         value_name = "BOOL",
         env = "ENLACE_COMPATIBLE_REGISTRATION",
-        default_value_t = true,
+        default_value_t = false,
         value_parser = BoolishValueParser::new(),
         action = ArgAction::Set
     )]
@@ -88,7 +88,7 @@ impl Default for Settings {
         Self {
             namespace: DeviceKey::DEFAULT_NAMESPACE.to_owned(),
             anonymous_counts: false,
-            registration: true,
+            registration: false,
             log: false,
             max_devices: 100,
             max_tokens: 100,

@@ -32,6 +32,14 @@ pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what).await.expect("it did not happen in time")
 }
 
+/// The settings of an API at which anybody may register, with something changed.
+pub(crate) fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
+    let mut settings = Settings::default();
+    settings.compatible.registration = true;
+    change(&mut settings);
+    settings
+}
+
 pub(crate) struct Api {
     root: TempDir,
     pub(crate) stage: Arc<Stage>,
@@ -66,7 +74,7 @@ impl Answer {
 
 impl Api {
     pub(crate) async fn start(files: &[(&str, String)]) -> Self {
-        Self::start_with(files, Settings::default()).await
+        Self::start_with(files, settings(|_| {})).await
     }
 
     pub(crate) async fn start_with(files: &[(&str, String)], settings: Settings) -> Self {
@@ -104,7 +112,7 @@ impl Api {
         in_time(directory.close()).await;
         database.close().await;
         between(root.path());
-        Self::on(root, Settings::default(), stage).await
+        Self::on(root, settings(|_| {}), stage).await
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

@@ -10,12 +10,10 @@ use enlace_api::http::{Quotas, Rate, Settings};
 use http::Request;
 use serde_json::json;
 
-use crate::fixture::{Api, manifest};
+use crate::fixture::{self, Api, manifest};
 
 fn settings(change: impl FnOnce(&mut Quotas)) -> Settings {
-    let mut quotas = Quotas::default();
-    change(&mut quotas);
-    Settings { quotas, ..Settings::default() }
+    fixture::settings(|settings| change(&mut settings.quotas))
 }
 
 fn three() -> Rate {

@@ -11,6 +11,7 @@ use axum::body::Body;
 use enlace_api::database::Database;
 use enlace_api::directory::{DeviceHost, FolderDirectory, RunningDevice, StartError};
 use enlace_api::http::{App, Quotas, Rate, Settings};
+use enlace_api::seed;
 use enlace_contract::config::DeviceConfig;
 use enlace_databases::{Kind, Server};
 use futures::future::join_all;
@@ -113,7 +114,8 @@ async fn the_api_says_so(kind: Kind) {
     // Nobody logs in so often.
     let login = Rate { burst: NonZeroU32::MAX, one_per: Duration::from_secs(1) };
     let quotas = Quotas { login, ..Quotas::default() };
-    let settings = Settings { quotas, ..Settings::default() };
+    let compatible = seed::Settings { registration: true, ..seed::Settings::default() };
+    let settings = Settings { quotas, compatible, ..Settings::default() };
     let app = App::new(Arc::new(directory.clone()), database.clone(), settings);
     let router = app.router();
     says_that_it_is_away(&router, &"0".repeat(64), server.port()).await;

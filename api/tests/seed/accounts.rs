@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use enlace_api::http::Settings;
-use enlace_api::seed;
 use http::StatusCode;
 use serde_json::json;
 
-use crate::fixture::Api;
+use crate::fixture::{Api, settings};
 use crate::person::{PASSWORD, Person, error, text};
 
 #[tokio::test]
@@ -36,8 +35,7 @@ async fn whoever_registers_can_log_in_with_number_or_address_under_each_name_of_
 
 #[tokio::test]
 async fn each_login_brings_one_more_token_and_the_one_unused_for_longest_gives_way() {
-    let compatible = seed::Settings { max_tokens: 3, ..seed::Settings::default() };
-    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let api = Api::start_with(&[], settings(|settings| settings.compatible.max_tokens = 3)).await;
     let first = Person::register(&api, "525550000001").await;
     let mut later = Vec::new();
     for _ in 0..2 {
@@ -58,8 +56,9 @@ async fn each_login_brings_one_more_token_and_the_one_unused_for_longest_gives_w
 
 #[tokio::test]
 async fn a_token_may_have_an_end() {
-    let compatible = seed::Settings { token_lifetime: Some(Duration::ZERO), ..seed::Settings::default() };
-    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let api =
+        Api::start_with(&[], settings(|settings| settings.compatible.token_lifetime = Some(Duration::ZERO)))
+            .await;
     let person = Person::register(&api, "525550000001").await;
     assert_eq!(error(&person.get("/api/me").await), (401, "Token inválido o expirado".into()));
 }
@@ -86,12 +85,15 @@ async fn a_new_account_needs_a_good_number_address_and_password() {
 }
 
 #[tokio::test]
-async fn an_installation_may_close_registration() {
-    let compatible = seed::Settings { registration: false, ..seed::Settings::default() };
-    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+async fn nobody_registers_unless_the_installation_is_open() {
+    let api = Api::start_with(&[], Settings::default()).await;
     let body = json!({ "numero": "525550000001", "password": PASSWORD });
     let answer = api.call("POST", "/api/registro", "", Some(body)).await;
-    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}", answer.text);
+    assert_eq!(
+        error(&answer),
+        (403, "El registro está cerrado: pida una cuenta al administrador".to_owned())
+    );
+    assert_eq!(api.get("/v1/users").await.json()["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -1,12 +1,10 @@
 //! Adding, renaming and finding devices.
 
-use enlace_api::http::Settings;
-use enlace_api::seed;
 use enlace_contract::state::{Phase, Reason};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::fixture::Api;
+use crate::fixture::{Api, settings};
 use crate::person::{Person, error, text};
 
 const NUMBER: &str = "525550000001";
@@ -144,8 +142,7 @@ async fn who_links_a_number_that_is_linked_already_is_told_why_it_ends() {
 
 #[tokio::test]
 async fn a_user_has_a_bounded_number_of_devices() {
-    let compatible = seed::Settings { max_devices: 1, ..seed::Settings::default() };
-    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let api = Api::start_with(&[], settings(|settings| settings.compatible.max_devices = 1)).await;
     let ana = Person::register(&api, NUMBER).await;
     ana.add(json!({})).await;
     let answer = ana.post("/api/add-device", json!({})).await;
@@ -154,8 +151,7 @@ async fn a_user_has_a_bounded_number_of_devices() {
 
 #[tokio::test]
 async fn however_many_are_added_at_once_there_are_no_more_than_a_user_may_have() {
-    let compatible = seed::Settings { max_devices: 3, ..seed::Settings::default() };
-    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let api = Api::start_with(&[], settings(|settings| settings.compatible.max_devices = 3)).await;
     let ana = Person::register(&api, NUMBER).await;
     let adding = (0..8).map(|at| {
         let ana = &ana;

@@ -4,8 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use enlace_api::http::Settings;
-use enlace_api::seed;
 use enlace_api::server::serve;
 use enlace_contract::state::{DeviceState, Phase};
 use http::StatusCode;
@@ -14,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::fixture::{Api, in_time};
+use crate::fixture::{Api, in_time, settings};
 use crate::person::{PASSWORD, Person};
 use crate::sending::{OWN, PDF, TO, base64};
 
@@ -86,8 +84,7 @@ impl Log {
 #[tokio::test]
 async fn every_line_is_told_when_it_happens_and_none_has_a_text_a_token_or_a_code() {
     let (log, _guard) = Log::begin();
-    let compatible = seed::Settings { log: true, ..seed::Settings::default() };
-    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let api = Api::start_with(&[], settings(|settings| settings.compatible.log = true)).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (stop, stopped) = oneshot::channel::<()>();

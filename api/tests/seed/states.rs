@@ -2,12 +2,10 @@
 
 use std::io::Write as _;
 
-use enlace_api::http::Settings;
-use enlace_api::seed;
 use http::{Request, StatusCode, header};
 use serde_json::json;
 
-use crate::fixture::{Api, answer};
+use crate::fixture::{Api, answer, settings};
 use crate::person::{Person, error};
 
 const NUMBER: &str = "525550000001";
@@ -35,8 +33,7 @@ async fn health_and_system_status_are_for_everybody_with_and_without_their_prefi
 async fn connections_without_a_token_are_counts_where_the_installation_allows_it() {
     let api = Api::start(&[]).await;
     assert_eq!(error(&api.call("GET", "/api/connections", "", None).await), (401, "No autorizado".into()));
-    let compatible = seed::Settings { anonymous_counts: true, ..seed::Settings::default() };
-    let api = Api::start_with(&[], Settings { compatible, ..Settings::default() }).await;
+    let api = Api::start_with(&[], settings(|settings| settings.compatible.anonymous_counts = true)).await;
     let ana = Person::register(&api, NUMBER).await;
     let id = ana.add(json!({})).await;
     ana.linked(&id, "525550000009").await;

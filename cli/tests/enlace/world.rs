@@ -74,7 +74,7 @@ impl World {
         std::fs::rename(beside, self.file(name)).unwrap();
     }
 
-    /// `enlace …` with this data directory and without anything of the environment.
+    /// `enlace …` with this data directory, open to whoever registers, and without anything of the environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_enlace"));
         self.prepare(command.args(arguments));
@@ -86,6 +86,7 @@ impl World {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("ENLACE_DATA_DIR", self.data())
+            .env("ENLACE_COMPATIBLE_REGISTRATION", "true")
             .env("ENLACE_WHATSAPP_URL", self.simulator.websocket_url())
             .env("ENLACE_WHATSAPP_MEDIA_URL", format!("http://{}", self.simulator.address()));
     }

@@ -76,7 +76,7 @@ impl World {
             .arg(&devices)
             .arg("--data-dir")
             .arg(&data)
-            .args(["--listen", "127.0.0.1:0"]);
+            .args(["--listen", "127.0.0.1:0", "--compatible-registration", "true"]);
         command.env_remove("DATABASE_URL");
         if let Some(server) = &database {
             command.env("DATABASE_URL", server.new_database().await?);

@@ -6,14 +6,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
-use enlace_api::http::Settings;
-use enlace_api::seed;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::{PDF, TO, linked, messages};
-use crate::fixture::Api;
+use crate::fixture::{Api, settings};
 use crate::person::error;
 
 /// A server of files: its address, and the paths that were asked for.
@@ -51,8 +49,7 @@ async fn files() -> (String, Arc<Mutex<Vec<String>>>) {
 
 async fn allowing(ranges: &[&str]) -> Api {
     let media_allow = ranges.iter().map(|range| range.parse().unwrap()).collect();
-    let compatible = seed::Settings { media_allow, ..seed::Settings::default() };
-    Api::start_with(&[], Settings { compatible, ..Settings::default() }).await
+    Api::start_with(&[], settings(|settings| settings.compatible.media_allow = media_allow)).await
 }
 
 #[tokio::test]

@@ -58,7 +58,8 @@ impl Enlace {
         let data = folder.join("data");
         let mut command = Command::new(enlace);
         command.arg("standalone").arg(&devices).arg("--data-dir").arg(&data).current_dir(folder);
-        command.args(["--listen", "127.0.0.1:0"]).stderr(std::fs::File::create(folder.join("enlace.log"))?);
+        command.args(["--listen", "127.0.0.1:0", "--compatible-registration", "true"]);
+        command.stderr(std::fs::File::create(folder.join("enlace.log"))?);
         for name in ["DATABASE_URL", "DB_HOST", "DB_USER", "DB_PASSWORD", "DB_NAME", "DB_PORT", "ENLACE_LOG"]
         {
             command.env_remove(name);
