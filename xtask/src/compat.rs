@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::build::Trust;
-use crate::run;
+use crate::run::{self, Outcome};
 use crate::workspace::Workspace;
 
 /// The pairs that are part of `cargo xtask test`.
@@ -54,8 +54,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 ///
 /// # Errors
 /// A pair is answered neither as recorded nor as decided.
-pub(crate) fn committed(workspace: &Workspace) -> anyhow::Result<()> {
-    run::run(&mut replay(workspace, &workspace.root.join(GOLDEN), &workspace.root.join(DECIDED)))
+pub(crate) fn committed(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let mut replay = replay(workspace, &workspace.root.join(GOLDEN), &workspace.root.join(DECIDED));
+    Ok(Outcome::without(run::run_and_read(&mut replay)?.skipped))
 }
 
 fn replay(workspace: &Workspace, file: &Path, decided: &Path) -> Command {

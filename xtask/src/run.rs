@@ -1,10 +1,13 @@
 //! Programs that are run, and the report of a run of steps.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+
+/// How a line begins with which a test says past its harness that it is skipped: `tests/skipped.rs` writes it.
+const SKIPPED: &str = "SKIPPED: ";
 
 /// What a step that did not fail says.
 pub(crate) enum Outcome {
@@ -14,6 +17,13 @@ pub(crate) enum Outcome {
     PassedWithout(Vec<String>),
     /// It did not run, for a reason.
     Skipped(String),
+}
+
+impl Outcome {
+    /// [`Self::Passed`] when nothing was left out.
+    pub(crate) fn without(parts: Vec<String>) -> Self {
+        if parts.is_empty() { Self::Passed } else { Self::PassedWithout(parts) }
+    }
 }
 
 /// A run of steps: a heading and a time for each, and at the end what was skipped.
@@ -69,9 +79,9 @@ impl Report {
         }
         println!("{:>9}  in all", seconds(started.elapsed()));
         if skipped.is_empty() {
-            println!("SKIPPED: nothing");
+            println!("{SKIPPED}nothing");
         } else {
-            println!("SKIPPED: {}", skipped.join("; "));
+            println!("{SKIPPED}{}", skipped.join("; "));
         }
     }
 }
@@ -92,29 +102,71 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// [`run`], and what it wrote to its standard output, which is also shown.
+/// What a program wrote.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// To its standard output.
+    pub(crate) output: String,
+    /// What it said that it left out, and why: the lines `SKIPPED: …` of its standard error, each once.
+    pub(crate) skipped: Vec<String>,
+}
+
+/// [`run`], and what it wrote, which is also shown.
 ///
 /// # Errors
 /// As for [`run`].
-pub(crate) fn run_and_read(command: &mut Command) -> anyhow::Result<String> {
-    let mut child =
-        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {}", line(command)))?;
-    let mut text = String::new();
-    if let Some(output) = child.stdout.take() {
-        for read in BufReader::new(output).split(b'\n') {
-            let read = read.context("its output broke off")?;
-            let read = String::from_utf8_lossy(&read);
-            println!("{read}");
-            text.push_str(&read);
+pub(crate) fn run_and_read(command: &mut Command) -> anyhow::Result<Written> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", line(command)))?;
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let (mut text, mut skipped) = (String::new(), Vec::new());
+    std::thread::scope(|scope| {
+        let errors = scope.spawn(|| {
+            read_lines(errors, |line| {
+                eprintln!("{line}");
+                skipped.extend(line.strip_prefix(SKIPPED).map(str::to_owned));
+            })
+        });
+        read_lines(output, |line| {
+            println!("{line}");
+            text.push_str(line);
             text.push('\n');
-        }
-    }
+        })?;
+        errors.join().unwrap_or_else(|_| bail!("its messages could not be read"))
+    })?;
     std::io::stdout().flush()?;
     let status = child.wait()?;
     if !status.success() {
         bail!("{} ended with {status}", line(command));
     }
-    Ok(text)
+    Ok(Written { output: text, skipped: each_once(skipped) })
+}
+
+fn read_lines(stream: Option<impl Read>, mut seen: impl FnMut(&str)) -> anyhow::Result<()> {
+    let Some(stream) = stream else { return Ok(()) };
+    for line in BufReader::new(stream).split(b'\n') {
+        seen(&String::from_utf8_lossy(&line.context("its output broke off")?));
+    }
+    Ok(())
+}
+
+/// Many tests may be skipped for one reason.
+fn each_once(all: Vec<String>) -> Vec<String> {
+    let mut counted: Vec<(String, usize)> = Vec::new();
+    for one in all {
+        match counted.iter_mut().find(|(known, _)| *known == one) {
+            Some((_, times)) => *times += 1,
+            None => counted.push((one, 1)),
+        }
+    }
+    let told = counted.into_iter().map(|(one, times)| match times {
+        1 => one,
+        times => format!("{one} ({times} times)"),
+    });
+    told.collect()
 }
 
 /// The command as a person would type it: the program by its name, without the environment.
@@ -157,7 +209,18 @@ mod tests {
 
     #[test]
     fn what_a_program_writes_is_read_to_its_end() {
-        let text = run_and_read(Command::new("/bin/sh").args(["-c", "echo one; printf two"])).unwrap();
-        assert_eq!(text, "one\ntwo\n");
+        let written = run_and_read(Command::new("/bin/sh").args(["-c", "echo one; printf two"])).unwrap();
+        assert_eq!(written, Written { output: "one\ntwo\n".to_owned(), skipped: Vec::new() });
+    }
+
+    #[test]
+    fn what_tests_say_of_being_skipped_is_read_past_their_harness() {
+        let said = "echo noise >&2; echo SKIPPED: a test with curl: no curl >&2; \
+                    echo SKIPPED: a test on MariaDB: none >&2; echo SKIPPED: a test with curl: no curl >&2";
+        let written = run_and_read(Command::new("/bin/sh").args(["-c", said])).unwrap();
+        assert_eq!(written.skipped, ["a test with curl: no curl (2 times)", "a test on MariaDB: none"]);
+        let mut report = Report::new();
+        report.step("tests", || Ok(Outcome::without(written.skipped))).unwrap();
+        assert_eq!(report.skipped.len(), 2);
     }
 }

@@ -17,6 +17,9 @@ mod tokens;
 mod users;
 mod world;
 
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
+
 /// The tests of a module, on every database: each takes a [`world::World`].
 #[macro_export]
 macro_rules! on_every_database {

@@ -1,12 +1,12 @@
 //! A database that nothing is in yet.
 
-use std::io::Write as _;
-
 use enlace_api::database::{Database, DatabaseUrl, User};
 use enlace_databases::{Kind, Server};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
+
+use crate::skipped::skipped;
 
 pub(crate) struct World {
     pub(crate) url: String,
@@ -51,10 +51,8 @@ impl World {
 pub(crate) fn installed(kind: Kind) -> bool {
     let installed = kind.program().is_some();
     if !installed {
-        // Past what the test harness holds back.
-        let mut seen = std::io::stderr();
         let (name, package) = (kind.name(), kind.package());
-        writeln!(seen, "SKIPPED: a test on {name}: install the package {package}").unwrap();
+        skipped(&format!("a test on {name}"), &format!("install the package {package}"));
     }
     installed
 }

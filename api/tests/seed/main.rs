@@ -19,3 +19,5 @@ mod device;
 #[expect(dead_code, reason = "the fixture of the other tests has more than these need")]
 #[path = "../api/fixture.rs"]
 mod fixture;
+#[path = "../../../tests/skipped.rs"]
+mod skipped;

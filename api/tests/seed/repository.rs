@@ -1,8 +1,9 @@
 //! What is committed.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::skipped::skipped;
 
 /// Folders of what a running system writes.
 const FOLDERS: [&str; 5] = ["uploads", "sessions", "logs", "node_modules", ".wwebjs_auth"];
@@ -18,9 +19,7 @@ fn committed() -> Option<(PathBuf, Vec<String>)> {
     let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(&root).output();
     let listed = listed.ok().filter(|listed| listed.status.success()).map(|listed| listed.stdout);
     let Some(names) = listed.filter(|names| !names.is_empty()) else {
-        // Past what the test harness holds back.
-        let mut seen = std::io::stderr();
-        writeln!(seen, "SKIPPED: a test of what is committed: this is no checkout of git").unwrap();
+        skipped("a test of what is committed", "this is no checkout of git");
         return None;
     };
     let names = String::from_utf8(names).unwrap();

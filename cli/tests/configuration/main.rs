@@ -6,14 +6,14 @@
 #[path = "../enlace/program.rs"]
 #[expect(dead_code, reason = "the tests of the commands need more of it")]
 mod program;
+#[path = "../../../tests/skipped.rs"]
+mod skipped;
 #[path = "../enlace/standalone.rs"]
 #[expect(dead_code, reason = "the tests of the commands need more of it")]
 mod standalone;
 #[path = "../enlace/world.rs"]
 #[expect(dead_code, reason = "the tests of the commands need more of it")]
 mod world;
-
-use std::io::Write as _;
 
 use enlace_databases::{Kind, Server};
 use serde_json::json;
@@ -55,9 +55,7 @@ async fn before(connection: &mut MySqlConnection) -> Vec<(String, i64)> {
 #[tokio::test]
 async fn the_database_that_was_there_before_is_used_beside_its_tables_and_nothing_in_them_changes() {
     if Kind::MariaDb.program().is_none() {
-        // Past what the test harness holds back.
-        let mut seen = std::io::stderr();
-        writeln!(seen, "SKIPPED: a test on MariaDB: install the package mariadb-server").unwrap();
+        skipped::skipped("a test on MariaDB", "install the package mariadb-server");
         return;
     }
     let server = Server::start(Kind::MariaDb).await.unwrap();

@@ -11,3 +11,5 @@ mod process;
 mod receiving;
 mod restoring;
 mod sending;
+#[path = "../../../tests/skipped.rs"]
+mod skipped;

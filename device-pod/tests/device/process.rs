@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::fixture::{NUMBER, OTHER, PATIENCE, World, config, quick};
+use crate::skipped::skipped;
 
 /// The program with the simulator's trust.
 const TRUSTING: &str = env!("CARGO_BIN_EXE_device-pod");
@@ -254,9 +255,8 @@ async fn a_production_program_refuses_the_simulator_and_says_whom_it_trusts() {
     let version = Command::new(TRUSTING).arg("--version").output().await.unwrap();
     assert!(String::from_utf8(version.stdout).unwrap().contains("trusts simulator (not for production)"));
     let Some(production) = std::env::var_os("ENLACE_PRODUCTION_DEVICE").map(PathBuf::from) else {
-        eprintln!(
-            "SKIPPED: the production program is not known (ENLACE_PRODUCTION_DEVICE); cargo xtask test sets it"
-        );
+        let why = "ENLACE_PRODUCTION_DEVICE names no production program, as cargo xtask test does";
+        skipped("a test of what a production program trusts", why);
         return;
     };
     let version = Command::new(&production).arg("--version").output().await.unwrap();

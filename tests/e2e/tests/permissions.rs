@@ -2,17 +2,21 @@
 //! not ask for.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+#[path = "../../skipped.rs"]
+mod skipped;
+
 use std::collections::BTreeSet;
 
 use enlace_e2e::audit::{self, Granted, Request};
 use enlace_e2e::commands::kubectl;
 use enlace_e2e::installation::{self, SYSTEM};
-use enlace_e2e::tell;
+
+use crate::skipped::skipped;
 
 /// The requests since the namespace of the installation was made; none where the log cannot be read.
 fn requests() -> Option<Vec<Request>> {
     let Some(log) = audit::log() else {
-        tell("SKIPPED: the audit log of this cluster is not named in ENLACE_TEST_AUDIT_LOG");
+        skipped("tests of permissions", "ENLACE_TEST_AUDIT_LOG names no audit log of this cluster");
         return None;
     };
     let since = kubectl(&["get", "namespace", SYSTEM, "--output", "jsonpath={.metadata.creationTimestamp}"]);

@@ -2,10 +2,10 @@
 
 use anyhow::ensure;
 
-use super::{AUDIT_LOG, Cluster, DATABASE_ADDRESS, Programs, down, host, layout, load, own_cluster, up};
+use super::{Cluster, Programs, down, host, layout, load, own_cluster, up};
 use crate::build::Trust;
 use crate::images;
-use crate::run::{self, Outcome};
+use crate::run::{self, Outcome, Written};
 use crate::test::databases;
 use crate::workspace::Workspace;
 
@@ -13,11 +13,6 @@ use crate::workspace::Workspace;
 const PROGRAMS: [&str; 2] = ["installation", "permissions"];
 /// Tests wait most of the time.
 const AT_A_TIME: &str = "--test-threads=4";
-/// What a cluster of one's own cannot tell by itself: the variable, and the tests that need it.
-const TOLD: [(&str, &str); 2] = [
-    (AUDIT_LOG, "tests of permissions: ENLACE_TEST_AUDIT_LOG names no audit log"),
-    (DATABASE_ADDRESS, "tests on a database server: ENLACE_TEST_DATABASE_ADDRESS names no address for it"),
-];
 
 /// Says what [`test`] will install and build, when it will.
 ///
@@ -60,7 +55,10 @@ pub(crate) fn test(workspace: &Workspace, words: &[String]) -> anyhow::Result<Ou
         if program == "permissions" && !words.is_empty() {
             continue;
         }
-        passed += run_program(workspace, &cluster, program, words)?;
+        let Written { output, skipped } = run_program(workspace, &cluster, program, words)?;
+        passed +=
+            output.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
+        without.extend(skipped);
     }
     ensure!(passed > 0, "no test ran");
     println!("{passed} tests passed.");
@@ -68,11 +66,7 @@ pub(crate) fn test(workspace: &Workspace, words: &[String]) -> anyhow::Result<Ou
         down::stop_all()?;
         println!("The test cluster is gone.");
     }
-    if own_cluster().is_some() {
-        let untold = TOLD.into_iter().filter(|(variable, _)| std::env::var_os(variable).is_none());
-        without.extend(untold.map(|(_, tests)| tests.to_owned()));
-    }
-    Ok(if without.is_empty() { Outcome::Passed } else { Outcome::PassedWithout(without) })
+    Ok(Outcome::without(without))
 }
 
 fn run_program(
@@ -80,13 +74,12 @@ fn run_program(
     cluster: &Cluster,
     program: &str,
     words: &[String],
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Written> {
     let mut command = workspace.cargo("test", Trust::Simulator);
     // Of the whole workspace, so that nothing is built again with other features.
     command.args(["--workspace", "--test", program, "--", "--ignored", AT_A_TIME]).args(words);
     cluster.tell(&mut command)?;
-    let output = run::run_and_read(&mut command)?;
-    Ok(output.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count())
+    run::run_and_read(&mut command)
 }
 
 /// Why they cannot run here, if so. A cluster of one's own needs nothing of this machine.

@@ -3,12 +3,14 @@
 //! * [`licences`]: cargo-deny, installed when it is missing,
 //! * [`chart`]: helm for the chart's tests, built when it is missing,
 //! * [`databases`]: PostgreSQL and MariaDB, installed when they are missing,
+//! * [`node`]: packages of npm, which the tests that need them install,
 //! * [`programs`]: the production programs, and what they must say of themselves,
 //! * [`suite`]: the tests, and which of them did not run.
 
 mod chart;
 pub(crate) mod databases;
 mod licences;
+mod node;
 mod programs;
 mod suite;
 
@@ -19,7 +21,7 @@ use clap::Args;
 use crate::build::Trust;
 use crate::run::{self, Outcome, Report};
 use crate::workspace::Workspace;
-use crate::{cluster, compat, direction, setup};
+use crate::{cluster, compat, demo, direction, setup};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -41,6 +43,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         licences::announce(options.fast);
         databases::announce(options.fast);
         chart::announce(options.fast);
+        node::announce(&workspace, options.fast);
         cluster::announce(&workspace, options.fast)?;
         Ok(Outcome::Passed)
     })?;
@@ -59,12 +62,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         report.step("helm", || chart::provide(&mut helm))?;
         report.step("database servers", databases::provide)?;
     }
-    report.step("generated files", || passed(suite::generated_files(&workspace, options.fast)))?;
+    report.step("generated files", || suite::generated_files(&workspace, options.fast))?;
     report.step("tests", || suite::run(&workspace, options.fast, helm.as_deref()))?;
     if options.fast {
-        report.skip("production programs, integration tests, documentation tests, recorded pairs, cluster tests: --fast");
+        report.skip("production programs, integration tests, documentation tests, demonstration, recorded pairs, cluster tests: --fast");
     } else {
-        report.step("recorded pairs of the compatible API", || passed(compat::committed(&workspace)))?;
+        report.step("demonstration", || passed(demo::once(&workspace)))?;
+        report.step("recorded pairs of the compatible API", || compat::committed(&workspace))?;
         report.step("production programs: what they trust", || passed(programs::check(&workspace)))?;
         report.step("cluster tests", || cluster::test(&workspace, &[]))?;
     }

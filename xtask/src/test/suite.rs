@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use super::chart;
 use crate::build::Trust;
-use crate::run::{self, Outcome};
+use crate::run::{self, Outcome, Written};
 use crate::workspace::Workspace;
 
 /// How the tests begin that compare a generated file with the committed one.
@@ -32,13 +32,14 @@ pub(super) fn build(workspace: &Workspace, fast: bool) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A file is out of date.
-pub(super) fn generated_files(workspace: &Workspace, fast: bool) -> anyhow::Result<()> {
+pub(super) fn generated_files(workspace: &Workspace, fast: bool) -> anyhow::Result<Outcome> {
     let mut command = workspace.cargo("test", Trust::Simulator);
     let targets = if fast { "--lib" } else { "--tests" };
     command.args(["--quiet", "--workspace", targets, "--", "--format", "pretty", GENERATED]);
-    let Tally { passed, .. } = Tally::read(&run::run_and_read(&mut command)?);
+    let Written { output, skipped } = run::run_and_read(&mut command)?;
+    let Tally { passed, .. } = Tally::read(&output);
     ensure!(passed > 0, "no test's name begins with {GENERATED}: nothing was compared");
-    Ok(())
+    Ok(Outcome::without(skipped))
 }
 
 /// Runs the tests; without helm, all but the chart's.
@@ -58,10 +59,11 @@ pub(super) fn run(workspace: &Workspace, fast: bool, helm: Option<&Path>) -> any
             None => command.args(["--exclude", chart::PACKAGE]),
         };
     }
-    let Tally { passed, ignored } = Tally::read(&run::run_and_read(&mut command)?);
+    let Written { output, skipped } = run::run_and_read(&mut command)?;
+    let Tally { passed, ignored } = Tally::read(&output);
     println!("{passed} tests passed.");
     ensure!(passed > 0, "no test ran");
-    Ok(if ignored.is_empty() { Outcome::Passed } else { Outcome::PassedWithout(ignored) })
+    Ok(Outcome::without([ignored, skipped].concat()))
 }
 
 /// What the test programs wrote, counted.

@@ -1,6 +1,5 @@
 //! Documented calls (`docs/compatible-calls.md`), made with the programs that they are written for.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -11,6 +10,7 @@ use tokio::process::Command;
 use super::{OWN, PDF, TO, base64, messages};
 use crate::fixture::{Api, in_time};
 use crate::person::Person;
+use crate::skipped::skipped;
 
 const PAGE: &str = include_str!("../../../../docs/compatible-calls.md");
 /// The address in the page.
@@ -85,9 +85,7 @@ fn runs(program: &str, arguments: &[&str], package: &str) -> bool {
     let ran = std::process::Command::new(program).args(arguments).output();
     let runs = ran.is_ok_and(|output| output.status.success());
     if !runs {
-        // Past what the test harness holds back.
-        let mut seen = std::io::stderr();
-        writeln!(seen, "SKIPPED: a test with {program}: install the package {package}").unwrap();
+        skipped(&format!("a test with {program}"), &format!("install the package {package}"));
     }
     runs
 }

@@ -16,5 +16,7 @@ mod messages;
 mod operator;
 mod replicas;
 mod rules;
+#[path = "../../../skipped.rs"]
+mod skipped;
 mod uninstalling;
 mod upgrading;

@@ -8,13 +8,14 @@ use enlace_databases::{Kind, Server};
 use enlace_e2e::api::Api;
 use enlace_e2e::commands::{json as get, kubectl, with_object};
 use enlace_e2e::device::Device;
+use enlace_e2e::eventually;
 use enlace_e2e::installation::SYSTEM;
 use enlace_e2e::scene::Scene;
-use enlace_e2e::{eventually, tell};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::live::Listener;
+use crate::skipped::skipped;
 
 /// The variable with the address of this machine at which pods reach a server, and others do not.
 const ADDRESS: &str = "ENLACE_TEST_DATABASE_ADDRESS";
@@ -28,11 +29,15 @@ const ANA: &str = "525550000021";
 /// A server that pods reach; none where there can be none, which is said.
 async fn server() -> Option<Server> {
     let Ok(address) = std::env::var(ADDRESS) else {
-        tell(&format!("SKIPPED: two replicas of the API: {ADDRESS} is not set"));
+        skipped(
+            "tests of two replicas of the API",
+            &format!("{ADDRESS} names no address for their database"),
+        );
         return None;
     };
     if Kind::Postgres.program().is_none() {
-        tell(&format!("SKIPPED: two replicas of the API: install the package {}", Kind::Postgres.package()));
+        let why = format!("install the package {}", Kind::Postgres.package());
+        skipped("tests of two replicas of the API", &why);
         return None;
     }
     let address: IpAddr = address.parse().unwrap();
