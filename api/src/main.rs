@@ -20,6 +20,9 @@ use enlace_contract::token::TokenSigner;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
+/// `enlace-api --version`: what a build trusts is asked of every program, and this one meets no WhatsApp.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (no WhatsApp client)");
+
 /// The least that is logged. What the watches meet is told by the directory, once.
 const LOGGED: &str = "warn,kube_client::client::builder=off,kube_runtime::watcher=off";
 
@@ -28,7 +31,7 @@ const LOGGED: &str = "warn,kube_client::client::builder=off,kube_runtime::watche
 /// The cluster is the one that this pod is in, or that of the kubeconfig. The log goes to standard error, as JSON; ENLACE_LOG=warn has less of
 /// it, ENLACE_LOG=debug more.
 #[derive(Parser)]
-#[command(name = "enlace-api", version, max_term_width = 100)]
+#[command(name = "enlace-api", version = VERSION, max_term_width = 100)]
 struct Arguments {
     /// Where the API listens.
     #[arg(long, value_name = "ADDRESS", env = "ENLACE_LISTEN", default_value = "0.0.0.0:8080")]
@@ -132,12 +135,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         // A server may be away for a while: see below.
         Some(url) => Database::lazy(url),
         None => {
-            let database = Database::open(&data_dir.join("enlace.db")).await.with_context(|| {
-                format!(
-                    "the database in {} cannot be opened; choose another place with --data-dir",
-                    data_dir.display()
-                )
-            })?;
+            let database = Database::in_directory(&data_dir).await?;
             first_administrator(&database, &admin_dir).await?;
             database
         }

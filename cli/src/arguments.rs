@@ -11,8 +11,8 @@ use reqwest::Url;
 
 use crate::output::Format;
 
-/// `enlace --version`.
-const VERSION: &str = if cfg!(feature = "simulator-trust") {
+/// `enlace --version`: it says whom the build trusts.
+pub(crate) const VERSION: &str = if cfg!(feature = "simulator-trust") {
     concat!(env!("CARGO_PKG_VERSION"), " (trusts simulator (not for production))")
 } else {
     concat!(env!("CARGO_PKG_VERSION"), " (trusts WhatsApp)")
@@ -93,7 +93,7 @@ pub(crate) enum Command {
     /// Without --wait it is done when Enlace has stored the message. With --wait the exit code is 0 when WhatsApp has it, 1 when it failed,
     /// and 3 when the time ran out: then it is still stored, and goes out as soon as it can.
     Send(Send),
-    /// Show what happens on a device, as it happens: its state, what comes in, what goes out.
+    /// Show what happens on a device, as it happens: its state, what comes in, what goes out. A device that starts is waited for, 10 minutes at most.
     Events(Events),
     /// Unlink a device at WhatsApp and erase its session; its declaration stays.
     Logout(Name),
@@ -106,7 +106,7 @@ pub(crate) enum Command {
 pub(crate) struct Standalone {
     /// The folder with the manifests.
     pub(crate) dir: PathBuf,
-    /// Where everything is kept: sessions, messages, users. It is this user's only.
+    /// Where everything is kept: sessions, messages, users. It is made for this user only; one that others may enter is refused.
     #[arg(long, value_name = "DIR", env = "ENLACE_DATA_DIR", default_value_os_t = default_data_dir())]
     pub(crate) data_dir: PathBuf,
     /// Where the API listens [default: 127.0.0.1:3000].

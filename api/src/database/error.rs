@@ -1,6 +1,8 @@
 //! What goes wrong with a database. The texts of drivers are for the log: they name hosts, tables and values.
 
+use std::error::Error as _;
 use std::io;
+use std::path::PathBuf;
 
 use sqlx::error::ErrorKind;
 use sqlx::migrate::MigrateError;
@@ -44,6 +46,22 @@ pub enum DatabaseError {
     /// A stored value is not of the form this version knows.
     #[error("a stored value cannot be read: {0}")]
     Corrupt(String),
+}
+
+/// The database of a data directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum NotOpened {
+    /// The directory cannot be written.
+    #[error("the data directory {} cannot be written: {why}; choose another with --data-dir", directory.display())]
+    NotWritten {
+        /// Which.
+        directory: PathBuf,
+        /// What the system said: there is no more to tell.
+        why: String,
+    },
+    /// Something else is wrong with it.
+    #[error(transparent)]
+    Failed(DatabaseError),
 }
 
 /// A row was not stored.
@@ -92,6 +110,12 @@ impl DatabaseError {
             Self::Open { .. } | Self::NotPrepared | Self::Unavailable(_) | Self::TimedOut { .. } => true,
             Self::Migrate { .. } | Self::Statement(_) | Self::Corrupt(_) => false,
         }
+    }
+
+    /// What the system said, where it is the reason: a file that may not be written, a disk that is full.
+    pub fn system(&self) -> Option<&io::Error> {
+        let all = std::iter::successors(self.source(), |error| (*error).source());
+        all.into_iter().find_map(|error| error.downcast_ref())
     }
 
     /// Whether a value that must be unique was there already.

@@ -38,7 +38,7 @@ use self::url::Dialect;
 use enlace_contract::together::{Together, Work};
 
 pub use accounts::{Account, NewAccount};
-pub use error::{DatabaseError, Unique, WriteError};
+pub use error::{DatabaseError, NotOpened, Unique, WriteError};
 pub use instances::{Instance, InstanceId, NewInstance};
 pub use queue::{NewQueued, Queued};
 pub use tokens::{NewToken, TokenDevice, TokenRecord};
@@ -134,6 +134,17 @@ impl Database {
             source: sqlx::Error::Configuration(error.into()),
         })?;
         Self::connect(url).await
+    }
+
+    /// [`open`](Self::open) of the file `enlace.db` of a program's data directory.
+    ///
+    /// # Errors
+    /// One line: what cannot be used, and the option that names another place when this one cannot be written.
+    pub async fn in_directory(directory: &Path) -> Result<Self, NotOpened> {
+        Self::open(&directory.join("enlace.db")).await.map_err(|error| match error.system() {
+            Some(why) => NotOpened::NotWritten { directory: directory.to_owned(), why: why.to_string() },
+            None => NotOpened::Failed(error),
+        })
     }
 
     /// Brings the tables up to date; from then on the database can be used.

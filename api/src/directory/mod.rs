@@ -10,6 +10,7 @@ pub mod host;
 pub mod kubernetes;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -118,6 +119,14 @@ pub enum DirectoryError {
         key: DeviceKey,
         /// To what, for a person.
         owner: String,
+    },
+    /// What was asked for could not be written down. It stays so until somebody makes room, or lets Enlace write there.
+    #[error("{} cannot be written", place.display())]
+    NotWritten {
+        /// The folder.
+        place: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// It cannot be done now.
     #[error("{detail}")]

@@ -5,6 +5,7 @@ use std::any::Any;
 use axum::response::{IntoResponse, Response};
 use enlace_contract::client::ClientError;
 use enlace_contract::problem::Problem;
+use enlace_contract::program::chain;
 use http::{HeaderValue, StatusCode, header};
 
 use super::limits::TooMany;
@@ -78,6 +79,11 @@ impl From<DirectoryError> for Failure {
             DirectoryError::AlreadyExists { .. } => (StatusCode::CONFLICT, "AlreadyExists"),
             DirectoryError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
             DirectoryError::NotOurs { .. } => (StatusCode::CONFLICT, "NotOurs"),
+            DirectoryError::NotWritten { .. } => {
+                let detail = chain(&error);
+                tracing::error!("a request failed: {detail}");
+                return Self::new(StatusCode::INSUFFICIENT_STORAGE, "NotWritten", detail);
+            }
             DirectoryError::Unavailable { .. } => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,

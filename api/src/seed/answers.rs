@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use enlace_contract::client::ClientError;
 use enlace_contract::problem::Problem;
+use enlace_contract::program::chain;
 use http::{HeaderValue, StatusCode, Uri, header};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -190,6 +191,11 @@ impl From<DirectoryError> for Refusal {
             DirectoryError::NotOurs { .. } => {
                 let text = "El dispositivo está declarado fuera de esta API y se cambia allí";
                 Self::new(StatusCode::CONFLICT, "NotOurs", text)
+            }
+            DirectoryError::NotWritten { .. } => {
+                tracing::error!("a request failed: {}", chain(&error));
+                let text = "El servidor no puede guardar el dispositivo";
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "NotWritten", text)
             }
             DirectoryError::Unavailable { .. } => {
                 tracing::error!(

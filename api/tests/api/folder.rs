@@ -174,3 +174,18 @@ async fn close_stops_every_device() {
     assert!(!*a.running.borrow() && !*b.running.borrow());
     assert_eq!(api.get("/readyz").await.problem(), (503, "NotReady".into()));
 }
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_named() {
+    let api = Api::start(&[]).await;
+    // Nobody has every permission in a folder that is gone.
+    let folder = api.file("");
+    std::fs::remove_dir(&folder).unwrap();
+    let body = json!({"metadata": {"name": "shop"}, "spec": {}});
+    let refused = api.post("/v1/devices", body).await;
+    assert_eq!(refused.problem(), (507, "NotWritten".into()));
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.starts_with(folder.to_str().unwrap().trim_end_matches('/')), "{detail}");
+    assert!(detail.contains("cannot be written: No such file"), "{detail}");
+    assert_eq!(refused.headers.get(http::header::RETRY_AFTER), None, "it does not come right by itself");
+}

@@ -81,9 +81,7 @@ async fn open_database(url: Option<String>, data_dir: &Path) -> anyhow::Result<D
             let place = url.to_string();
             Database::connect(url).await.with_context(|| format!("the database {place} cannot be used"))
         }
-        None => Database::open(&data_dir.join("enlace.db"))
-            .await
-            .with_context(|| format!("the database in {} cannot be opened", data_dir.display())),
+        None => Ok(Database::in_directory(data_dir).await?),
     }
 }
 
@@ -120,7 +118,8 @@ async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// The data directory, for this user only: it holds sessions.
+/// The data directory, for this user only: whoever reads it can be each number that is linked. One that others may enter is refused and not
+/// changed: it could be somebody's home.
 fn private_directory(directory: &Path) -> anyhow::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -128,5 +127,19 @@ fn private_directory(directory: &Path) -> anyhow::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory).with_context(|| {
         format!("the data directory {} cannot be made; choose another with --data-dir", directory.display())
-    })
+    })?;
+    #[cfg(unix)]
+    {
+        let known = std::fs::metadata(directory)
+            .with_context(|| format!("the data directory {} cannot be read", directory.display()))?;
+        let mode = std::os::unix::fs::PermissionsExt::mode(&known.permissions()) & 0o777;
+        if mode & 0o077 != 0 {
+            let directory = directory.display();
+            bail!(
+                "other users may enter the data directory {directory} (its mode is {mode:o}), and sessions are kept in it: \
+                 `chmod 700 {directory}`, or choose another with --data-dir"
+            );
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,11 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::program::{Ended, Program};
+use crate::skipped::skipped;
 use crate::world::World;
+
+/// A user and a group that own nothing.
+const NOBODY: u32 = 65534;
 
 /// `enlace standalone` that does not start.
 async fn standalone(world: &World, arguments: &[&str]) -> Ended {
@@ -71,57 +75,122 @@ async fn data_that_cannot_be_written() {
 }
 
 #[tokio::test]
-async fn what_this_user_may_not_read() {
-    use std::os::unix::fs::PermissionsExt as _;
+async fn data_that_others_may_read() {
     let world = World::new().await;
-    let permit = |path: &Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-    };
+    std::fs::create_dir(world.data()).unwrap();
+    for mode in [0o755, 0o750, 0o701] {
+        permit(&world.data(), mode);
+        let ended = Program::start(world.standalone()).ended().await;
+        let data = world.data().display().to_string();
+        assert_eq!(
+            ended.refused(),
+            format!(
+                "other users may enter the data directory {data} (its mode is {mode:o}), and sessions are kept in it: \
+                 `chmod 700 {data}`, or choose another with --data-dir"
+            )
+        );
+    }
+    assert_eq!(std::fs::read_dir(world.data()).unwrap().count(), 0, "nothing was begun");
+    permit(&world.data(), 0o700);
+    world.start().await.stop().await;
+}
+
+fn permit(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A world whose data directory is the unprivileged user's; none where nobody can be that, which is said.
+async fn of_an_unprivileged_user() -> Option<World> {
+    let world = World::new().await;
     std::fs::create_dir(world.data()).unwrap();
     permit(&world.path("."), 0o755);
-    permit(&world.data(), 0o777);
-    let command = || unprivileged(&world);
-    let mut probe = command();
+    permit(&world.data(), 0o700);
+    if is_root() {
+        std::os::unix::fs::chown(world.data(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let mut probe = unprivileged(&world);
     let may_start = probe.arg("--version").output().await.is_ok_and(|output| output.status.success());
     if !may_start {
-        eprintln!("SKIPPED: no user without privileges can start enlace here");
-        return;
+        skipped("a test of permissions", "no user without privileges can start enlace here (setpriv)");
     }
+    may_start.then_some(world)
+}
 
+/// Its `enlace standalone`.
+fn unprivileged_standalone(world: &World) -> Command {
+    let mut start = unprivileged(world);
+    start.args(["standalone", "--listen", "127.0.0.1:0"]).arg(world.path("devices"));
+    start
+}
+
+#[tokio::test]
+async fn what_this_user_may_not_read() {
+    let Some(world) = of_an_unprivileged_user().await else { return };
     // A manifest that cannot be read stops nobody.
     world.write("secret.yaml", "");
     permit(&world.file("secret.yaml"), 0o000);
     permit(&world.path("devices"), 0o755);
-    let mut start = command();
-    start.args(["standalone", "--listen", "127.0.0.1:0"]).arg(world.path("devices"));
-    let enlace = world.start_with(start).await;
+    let enlace = world.start_with(unprivileged_standalone(&world)).await;
     let line = enlace.program.stderr.line("secret.yaml").await;
     assert!(line.contains("cannot be read"), "{line}");
     enlace.program.terminate().await;
 
     permit(&world.path("devices"), 0o000);
-    let mut start = command();
-    start.args(["standalone", "--listen", "127.0.0.1:0"]).arg(world.path("devices"));
-    let ended = Program::start(start).ended().await;
+    let ended = Program::start(unprivileged_standalone(&world)).ended().await;
     permit(&world.path("devices"), 0o755);
     let line = ended.refused();
     assert!(line.contains("may not be read by this user"), "{line}");
 }
 
+#[tokio::test]
+async fn data_that_this_user_may_not_write() {
+    let Some(world) = of_an_unprivileged_user().await else { return };
+    permit(&world.data(), 0o500);
+    let ended = Program::start(unprivileged_standalone(&world)).ended().await;
+    permit(&world.data(), 0o700);
+    let data = world.data().display().to_string();
+    assert_eq!(
+        ended.refused(),
+        format!(
+            "the data directory {data} cannot be written: Permission denied (os error 13); choose another with --data-dir"
+        )
+    );
+}
+
+#[tokio::test]
+async fn a_folder_that_this_user_may_not_write() {
+    let Some(world) = of_an_unprivileged_user().await else { return };
+    permit(&world.path("devices"), 0o555);
+    let enlace = world.start_with(unprivileged_standalone(&world)).await;
+    let body = serde_json::json!({ "metadata": { "name": "shop" }, "spec": {} });
+    let (status, problem) = enlace.call("POST", "/v1/devices", Some(body)).await;
+    permit(&world.path("devices"), 0o755);
+    assert_eq!((status, problem["reason"].as_str()), (507, Some("NotWritten")), "{problem}");
+    let folder = world.path("devices").display().to_string();
+    assert_eq!(problem["detail"], format!("{folder} cannot be written: Permission denied (os error 13)"),);
+    let log = enlace.program.terminate().await.stderr;
+    assert!(log.contains(&folder), "{log}");
+}
+
 /// `enlace`, as a user to whom permissions apply: nothing is denied to root.
 fn unprivileged(world: &World) -> Command {
     let enlace = env!("CARGO_BIN_EXE_enlace");
-    let readable = std::fs::metadata(env!("CARGO_MANIFEST_DIR")).unwrap();
-    let root = std::os::unix::fs::MetadataExt::uid(&readable) == 0 && Path::new("/root").read_dir().is_ok();
-    let mut command = if root {
+    let mut command = if is_root() {
         let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", enlace]);
+        command.arg(format!("--reuid={NOBODY}")).arg(format!("--regid={NOBODY}"));
+        command.args(["--clear-groups", enlace]);
         command
     } else {
         Command::new(enlace)
     };
     world.prepare(&mut command);
     command
+}
+
+fn is_root() -> bool {
+    let readable = std::fs::metadata(env!("CARGO_MANIFEST_DIR")).unwrap();
+    std::os::unix::fs::MetadataExt::uid(&readable) == 0 && Path::new("/root").read_dir().is_ok()
 }
 
 #[tokio::test]

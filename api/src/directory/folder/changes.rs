@@ -84,9 +84,9 @@ impl Keeper {
         if log_out {
             let mut record = entry.record.clone();
             record.deleting = true;
-            self.data.save(key, &record).map_err(not_written)?;
+            self.data.save(key, &record).map_err(not_written(&self.data.directory(key)))?;
         }
-        files::remove(&self.folder, key).map_err(not_written)?;
+        files::remove(&self.folder, key).map_err(not_written(&self.folder))?;
         Ok(if log_out { |reply| Life::Deleting(vec![reply]) } else { |reply| Life::Leaving(vec![reply]) })
     }
 
@@ -99,7 +99,7 @@ impl Keeper {
         let entry = entry.ok_or_else(|| DirectoryError::NotFound(key.clone()))?;
         let mut record = entry.record.clone();
         record.pair_requested = record.pair_requested.max(Some(at));
-        self.data.save(key, &record).map_err(not_written)?;
+        self.data.save(key, &record).map_err(not_written(&self.data.directory(key)))?;
         entry.record = record;
         self.judge(key);
         self.publish();
@@ -114,7 +114,8 @@ impl Keeper {
     ) -> Result<Arc<Device>, DirectoryError> {
         let (folder, of) = (self.folder.clone(), key.clone());
         let written = tokio::task::spawn_blocking(move || files::write(&folder, &of, &device)).await;
-        written.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(not_written)?;
+        let written = written.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        written.map_err(not_written(&self.folder))?;
         self.rescan().await;
         self.seen(key)
     }
@@ -161,9 +162,6 @@ fn not_read(error: std::io::Error) -> DirectoryError {
     }
 }
 
-fn not_written(error: std::io::Error) -> DirectoryError {
-    DirectoryError::Unavailable {
-        detail: "the disk refused; the log says why".into(),
-        source: Some(Box::new(error)),
-    }
+fn not_written(place: &Path) -> impl FnOnce(std::io::Error) -> DirectoryError {
+    move |source| DirectoryError::NotWritten { place: place.to_owned(), source }
 }
