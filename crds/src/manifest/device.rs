@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use enlace_contract::body;
 use enlace_contract::name::DeviceKey;
 use kube::CustomResourceExt as _;
 use kube::core::cel::{CompiledSchema, ValidationErrors, Validator, apply_defaults, compile_schema};
@@ -92,9 +93,19 @@ fn typed(mut value: Value) -> Result<WhatsAppDevice, Invalid> {
         unknown
             .push(Problem { path: path.to_string(), message: "is not a field of the resource".to_owned() });
     });
-    let device = device.map_err(|error| Invalid::one(&track.path().to_string(), error.to_string()))?;
+    let device = device.map_err(|error| unlike(&track.path().to_string(), &error.to_string()))?;
     refuse(unknown)?;
     Ok(device)
+}
+
+/// A value that is not of its type, from serde's words.
+fn unlike(path: &str, said: &str) -> Invalid {
+    let message = body::of_value(path, said);
+    let quotes = said.starts_with("invalid type: ") && message.contains("must be a text, ");
+    let bare = ["true or false", "number"].iter().any(|kind| message.contains(kind));
+    let help = if quotes && bare { ": put it in quotes" } else { "" };
+    // The sentence begins with the path.
+    Invalid::one("", format!("{message}{help}"))
 }
 
 /// What the API server checks in the metadata of every resource, as far as a device needs it.

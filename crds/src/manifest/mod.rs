@@ -19,6 +19,9 @@ use crate::{WhatsAppDevice, names};
 
 pub use device::{from_value, key, validate, validate_update};
 
+/// The kind of several devices in one document.
+const LIST: &str = "WhatsAppDeviceList";
+
 /// One document of a manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Manifest {
@@ -79,7 +82,7 @@ pub fn parse(text: &str, source_name: &str) -> Result<Vec<Manifest>, ManifestErr
     let documents: Vec<Value> =
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| ManifestError::NotYaml {
             source_name: source_name.to_owned(),
-            message: error.to_string().replace('\n', " "),
+            message: plain(&error.to_string().replace('\n', " ")),
         })?;
     let mut seen: HashMap<DeviceKey, usize> = HashMap::new();
     let mut manifests = Vec::with_capacity(documents.len());
@@ -89,18 +92,48 @@ pub fn parse(text: &str, source_name: &str) -> Result<Vec<Manifest>, ManifestErr
             document,
             problems,
         };
-        let manifest = read(value).map_err(refused)?;
-        if let Manifest::Device(device) = &manifest {
-            let key = key(device).map_err(refused)?;
-            if let Some(first) = seen.get(&key) {
-                let message = format!("{key} is declared in document {first} already");
-                return Err(refused(Invalid::one("metadata.name", message)));
+        for (place, value) in resources(value).map_err(refused)? {
+            let refused = |invalid: Invalid| refused(invalid.within(&place));
+            let manifest = read(value).map_err(refused)?;
+            if let Manifest::Device(device) = &manifest {
+                let key = key(device).map_err(refused)?;
+                if let Some(first) = seen.get(&key) {
+                    let message = format!("{key} is declared in document {first} already");
+                    return Err(refused(Invalid::one("metadata.name", message)));
+                }
+                seen.insert(key, document);
             }
-            seen.insert(key, document);
+            manifests.push(manifest);
         }
-        manifests.push(manifest);
     }
     Ok(manifests)
+}
+
+/// The resources of a document, each with its place in it: a list, as `get -o yaml` writes several, has them as items.
+fn resources(mut value: Value) -> Result<Vec<(String, Value)>, Invalid> {
+    let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if kind != "List" && kind != LIST {
+        return Ok(vec![(String::new(), value)]);
+    }
+    match value.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => {
+            Ok(items.into_iter().enumerate().map(|(index, item)| (format!("items[{index}]"), item)).collect())
+        }
+        _ => Err(Invalid::one("items", "must be a list of resources")),
+    }
+}
+
+/// What the parser says, without what it says to programmers.
+fn plain(said: &str) -> String {
+    let said = said.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
+    let Some((before, breach)) = said.split_once("budget breached: ") else { return said };
+    let too_many = match breach.split_whitespace().next().unwrap_or_default() {
+        "Depth" | "InclusionDepth" => "it is nested too deep",
+        "Documents" => "it has too many documents: write several files",
+        "Aliases" | "Anchors" => "it has too many aliases",
+        _ => "it has too many values: write several files",
+    };
+    format!("{before}{too_many}")
 }
 
 fn read(value: Value) -> Result<Manifest, Invalid> {
@@ -111,6 +144,11 @@ fn read(value: Value) -> Result<Manifest, Invalid> {
     let kind = text("/kind").ok_or_else(|| Invalid::one("kind", "is missing"))?;
     let api_version = text("/apiVersion").ok_or_else(|| Invalid::one("apiVersion", "is missing"))?;
     if kind != names::KIND {
+        let group = names::API_VERSION.split('/').next();
+        if api_version.split('/').next() == group || kind.eq_ignore_ascii_case(names::KIND) {
+            let message = format!("must be {}, not {kind:?}", names::KIND);
+            return Err(Invalid::one("kind", message));
+        }
         return Ok(Manifest::Other { kind, name: text("/metadata/name").unwrap_or_default() });
     }
     if api_version != names::API_VERSION {
@@ -121,6 +159,18 @@ fn read(value: Value) -> Result<Manifest, Invalid> {
 }
 
 impl Invalid {
+    /// The same of something at a place; empty for the whole document.
+    fn within(self, place: &str) -> Self {
+        if place.is_empty() {
+            return self;
+        }
+        let at = |Problem { path, message }| match path.as_str() {
+            "" => Problem { path: place.to_owned(), message },
+            path => Problem { path: format!("{place}.{path}"), message },
+        };
+        Self(self.0.into_iter().map(at).collect())
+    }
+
     fn one(path: &str, message: impl Into<String>) -> Self {
         Self(vec![Problem { path: path.to_owned(), message: message.into() }])
     }

@@ -109,7 +109,11 @@ fn metadata_is_checked_too() {
         ("{}", "metadata.name: is missing"),
         ("{name: a, namespace: A}", "metadata.namespace: \"A\" is not a name"),
         ("{name: a, lables: {}}", "metadata.lables: is not a field"),
-        ("{name: a, labels: {x: 1}}", "metadata.labels.x: invalid type"),
+        (
+            "{name: a, labels: {x: 1}}",
+            "metadata.labels.x: must be a text, not a whole number: put it in quotes",
+        ),
+        ("{name: y}", "metadata.name: must be a text, not true or false: put it in quotes"),
         (
             "{name: a, annotations: {enlace.dev/pair-requested: now}}",
             "metadata.annotations[enlace.dev/pair-requested]: must be a time like",
@@ -136,6 +140,56 @@ fn documents_are_counted_and_other_kinds_are_skipped_with_a_reason() {
 
     let error = parse(&format!("{text}---\n{HEAD}spec: {{sending: {{interval: x}}}}\n"), "f").unwrap_err();
     assert!(error.to_string().starts_with("f: document 3: spec.sending.interval: "), "{error}");
+}
+
+#[test]
+fn a_kind_that_is_nearly_ours_is_no_other_kind() {
+    for (head, kind) in [
+        ("apiVersion: enlace.dev/v1alpha1\nkind: WhatsappDevice\n", "WhatsappDevice"),
+        ("apiVersion: enlace.dev/v1alpha1\nkind: Device\n", "Device"),
+        ("apiVersion: v1\nkind: whatsappdevice\n", "whatsappdevice"),
+    ] {
+        let error = parse(&format!("{head}metadata: {{name: a}}\nspec: {{}}\n"), "f").unwrap_err();
+        assert_eq!(error.to_string(), format!("f: document 1: kind: must be WhatsAppDevice, not {kind:?}"));
+    }
+}
+
+#[test]
+fn the_items_of_a_list_are_read_each_as_a_document() {
+    let item = |name: &str, spec: &str| {
+        format!(
+            "- {{apiVersion: enlace.dev/v1alpha1, kind: WhatsAppDevice, metadata: {{name: {name}}}, spec: {spec}}}\n"
+        )
+    };
+    for kind in ["List", "WhatsAppDeviceList"] {
+        let list = format!("apiVersion: v1\nkind: {kind}\nitems:\n{}{}", item("a", "{}"), item("b", "{}"));
+        let names: Vec<_> = parse(&list, "f")
+            .unwrap()
+            .into_iter()
+            .map(|manifest| match manifest {
+                Manifest::Device(device) => device.metadata.name.unwrap(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(names, ["a", "b"], "{kind}");
+    }
+    let list = |items: &str| {
+        parse(&format!("apiVersion: v1\nkind: List\nitems:{items}"), "f").unwrap_err().to_string()
+    };
+    let wrong = list(&format!("\n{}{}", item("a", "{}"), item("b", "{suspend: 1}")));
+    assert_eq!(wrong, "f: document 1: items[1].spec.suspend: must be true or false, not a number");
+    let twice = list(&format!("\n{}{}", item("a", "{}"), item("a", "{}")));
+    assert!(twice.starts_with("f: document 1: items[1].metadata.name: default/a is declared"), "{twice}");
+    assert_eq!(list(" 5"), "f: document 1: items: must be a list of resources");
+}
+
+#[test]
+fn what_the_parser_says_to_programmers_is_not_said() {
+    let twice = parse(&format!("{HEAD}spec: {{}}\nspec: {{}}\n"), "f").unwrap_err().to_string();
+    assert!(twice.contains("duplicate mapping key: spec") && !twice.contains("Options"), "{twice}");
+    let many = format!("{HEAD}spec: [{}]", "1, ".repeat(300_000));
+    let many = parse(&many, "f").unwrap_err().to_string();
+    assert!(many.contains("it has too many values: write several files") && !many.contains('{'), "{many}");
 }
 
 #[test]
