@@ -12,9 +12,12 @@ use enlace_operator::run::{Options, Ports, run};
 use enlace_operator::{telemetry, uninstall};
 use tokio_util::sync::CancellationToken;
 
+/// `enlace-operator --version`: what a build trusts is asked of every program, and this one meets no WhatsApp.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (no WhatsApp client)");
+
 /// Makes of each WhatsAppDevice a claim of its number, a volume, a pod and a status.
 #[derive(Parser)]
-#[command(name = "enlace-operator", version, args_conflicts_with_subcommands = true)]
+#[command(name = "enlace-operator", version = VERSION, args_conflicts_with_subcommands = true)]
 #[command(subcommand_negates_reqs = true, disable_help_subcommand = true)]
 struct Program {
     #[command(subcommand)]

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use enlace_contract::duration::Period;
 
+use crate::arguments::VERSION;
 use crate::commands::pairing::Start;
 use crate::output::Format;
 use connect::Connection;
@@ -34,7 +35,7 @@ const CLUSTER: &str = "Which cluster is asked";
 
 /// WhatsApp numbers of a Kubernetes cluster.
 #[derive(Parser)]
-#[command(name = FILE, bin_name = "kubectl enlace", version, max_term_width = 100, after_help = NEEDS)]
+#[command(name = FILE, bin_name = "kubectl enlace", version = VERSION, max_term_width = 100, after_help = NEEDS)]
 pub(crate) struct Plugin {
     #[command(flatten)]
     cluster: Cluster,

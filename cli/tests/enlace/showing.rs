@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{NUMBER, World, manifest};
+use crate::world::{CUSTOMER, NUMBER, World, manifest};
 
 #[tokio::test]
 async fn every_form_can_be_read() {
@@ -23,6 +23,10 @@ async fn every_form_can_be_read() {
     let yaml = enlace.ok(&["get", "device", "default/billing", "-o", "yaml"]).await;
     let read = serde_saphyr::from_str::<Value>(&yaml).unwrap();
     assert_eq!(read["metadata"]["uid"], one["metadata"]["uid"]);
+    let send = ["send", "billing", "--to", CUSTOMER, "--text", "hello", "--wait", "30s", "-o", "yaml"];
+    let sent = serde_saphyr::from_str::<Value>(&enlace.ok(&send).await).unwrap();
+    assert_eq!((&sent["to"], &sent["type"]), (&json!(CUSTOMER), &json!("text")), "{sent}");
+    assert!(sent["id"].is_string() && sent["sentAt"].is_string(), "{sent}");
     let table = enlace.ok(&["get", "devices", "desk"]).await;
     assert_eq!(table.lines().count(), 2);
     assert!(table.lines().all(|line| line.trim_end() == line), "{table:?}");
@@ -71,6 +75,10 @@ async fn the_version_tells_whom_it_trusts() {
     let version = world.run(&["--version"]).await.ok();
     let number = env!("CARGO_PKG_VERSION");
     assert_eq!(version, format!("enlace {number} (trusts simulator (not for production))\n"));
+    let mut plugin = world.command(&["--version"]);
+    std::os::unix::process::CommandExt::arg0(plugin.as_std_mut(), "kubectl-enlace");
+    let version = crate::program::Program::start(plugin).ended().await.ok();
+    assert_eq!(version, format!("kubectl-enlace {number} (trusts simulator (not for production))\n"));
 }
 
 #[tokio::test]
@@ -109,6 +117,23 @@ async fn help_has_what_can_be_used() {
     assert!(qr.contains("160 seconds"), "{qr}");
     let nothing = world.run(&["send", "billing", "--to", "525550000002"]).await.stderr;
     assert!(nothing.contains("--text <TEXT>|--file <FILE>"), "{nothing}");
+}
+
+#[tokio::test]
+async fn events_wait_for_devices_that_start() {
+    let world = World::new().await;
+    // They start one after the other, half a second apart: most of them are away when the port listens.
+    let names = ["billing", "desk", "sales", "shop"];
+    for name in names {
+        world.write(&format!("{name}.yaml"), &manifest(name, json!({})));
+    }
+    let enlace = world.start().await;
+    let readers = names.map(|name| enlace.begin(&["events", name]));
+    for (name, reader) in names.iter().zip(&readers) {
+        let line = reader.stdout.line("state").await;
+        assert!(line.contains("Starting") || line.contains("AwaitingScan"), "{name}: {line}");
+    }
+    enlace.stop().await;
 }
 
 #[tokio::test]
