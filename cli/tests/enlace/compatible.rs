@@ -5,13 +5,12 @@ use base64::prelude::BASE64_STANDARD;
 use rqrr::PreparedImage;
 use serde_json::{Value, json};
 
-use crate::program::PATIENCE;
 use crate::standalone::Standalone;
 use crate::world::{NUMBER, World};
 
 /// Somebody with a token of the compatible API.
 struct Client<'a> {
-    url: &'a str,
+    enlace: &'a Standalone<'a>,
     http: reqwest::Client,
     token: String,
 }
@@ -19,7 +18,7 @@ struct Client<'a> {
 impl<'a> Client<'a> {
     async fn register(enlace: &'a Standalone<'_>) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut client = Self { url: &enlace.url, http, token: String::new() };
+        let mut client = Self { enlace, http, token: String::new() };
         let account = json!({ "numero": NUMBER, "password": "clave-larga", "name": "Ana" });
         let registered = client.post("/api/registro", account).await;
         registered["token"].as_str().unwrap().clone_into(&mut client.token);
@@ -27,29 +26,19 @@ impl<'a> Client<'a> {
     }
 
     async fn get(&self, path: &str) -> Value {
-        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let request = self.http.get(format!("{}{path}", self.enlace.url)).bearer_auth(&self.token);
         request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {
-        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(&body);
+        let request =
+            self.http.post(format!("{}{path}", self.enlace.url)).bearer_auth(&self.token).json(&body);
         request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
     }
 
-    /// Polls a path, as clients do, until something is found in its answer.
+    /// Asks again whenever a device is another than before, until something is found in the answer.
     async fn poll<T>(&self, path: &str, find: impl Fn(&Value) -> Option<T>) -> T {
-        let mut last = Value::Null;
-        let polling = async {
-            loop {
-                last = self.get(path).await;
-                if let Some(found) = find(&last) {
-                    return found;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        };
-        let polled = tokio::time::timeout(PATIENCE, polling).await;
-        polled.unwrap_or_else(|_| panic!("{path} says {last}"))
+        self.enlace.after_each_event(path, async || find(&self.get(path).await)).await
     }
 
     /// The code in the picture that `/api/qr` shows.

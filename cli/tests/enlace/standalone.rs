@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use eventsource_stream::Eventsource as _;
-use futures::StreamExt as _;
+use eventsource_stream::{Event, EventStreamError, Eventsource as _};
+use futures::stream::{BoxStream, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use whatsapp_simulator::Linked;
@@ -96,9 +96,7 @@ impl Standalone<'_> {
     pub(crate) async fn until<T>(&self, name: &str, find: impl Fn(Option<&Value>) -> Option<T>) -> T {
         let mut last = None;
         let waiting = async {
-            let request = self.http.get(format!("{}/v1/events", self.url)).bearer_auth(self.token());
-            let response = request.send().await.unwrap().error_for_status().unwrap();
-            let mut events = response.bytes_stream().eventsource();
+            let mut events = self.devices().await;
             // What is there comes first, as events; what is not there, does not.
             if self.call("GET", &format!("/v1/devices/default/{name}"), None).await.0 == 404
                 && let Some(found) = find(None)
@@ -122,6 +120,30 @@ impl Standalone<'_> {
             Ok(found) => found,
             Err(_) => panic!("{name} is still {last:#?}; the log is {}", self.program.stderr.text()),
         }
+    }
+
+    /// Looks again whenever a device is another than before, until something is found.
+    pub(crate) async fn after_each_event<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let waiting = async {
+            let mut events = self.devices().await;
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                events.next().await.expect("the stream ended").unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(found) => found,
+            Err(_) => panic!("no {what}; the log is {}", self.program.stderr.text()),
+        }
+    }
+
+    /// What becomes of the devices, from now on; those that are there come first.
+    async fn devices(&self) -> BoxStream<'static, Result<Event, EventStreamError<reqwest::Error>>> {
+        let request = self.http.get(format!("{}/v1/events", self.url)).bearer_auth(self.token());
+        let response = request.send().await.unwrap().error_for_status().unwrap();
+        response.bytes_stream().eventsource().boxed()
     }
 
     pub(crate) async fn until_phase(&self, name: &str, phase: &str) -> Value {

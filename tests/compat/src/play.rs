@@ -45,11 +45,8 @@ impl Player {
         let device = async |world: &World| find(world, id.as_deref(), number.as_deref()).await;
         match action.action.as_str() {
             "note" => note(world, action.text("text").unwrap_or_default(), names).await,
-            "wait_seconds" => {
-                let seconds = action.with.get("seconds").and_then(Value::as_f64).context("no seconds")?;
-                tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-                Ok(())
-            }
+            // The older code tried again every few seconds. What it was given time for, Enlace tells.
+            "wait_seconds" => Self::settle(world).await,
             "device_number" => {
                 let path = device(world).await?;
                 let change = json!({ "spec": { "phoneNumber": number } });
@@ -164,17 +161,11 @@ async fn note(world: &World, text: &str, names: &Names) -> anyhow::Result<()> {
 async fn queue_empty(world: &World) -> anyhow::Result<()> {
     for device in devices(world).await? {
         let path = format!("{}/messages?limit=500", path(&device)?);
-        let empty = async {
-            loop {
-                let page = world.asker.json("GET", &path, &world.admin, None).await?;
-                let items = page["items"].as_array().context("no list of messages")?;
-                if !items.iter().any(|item| item["state"] == "queued" || item["state"] == "sending") {
-                    return Ok::<_, anyhow::Error>(());
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        tokio::time::timeout(3 * LIMIT, empty).await.context("messages are still waiting")??;
+        let waits = |item: &Value| item["state"] == "queued" || item["state"] == "sending";
+        look(world, &path, 3 * LIMIT, |page| {
+            page["items"].as_array().is_some_and(|items| !items.iter().any(waits))
+        })
+        .await?;
     }
     Ok(())
 }
@@ -211,6 +202,16 @@ async fn until_phase(world: &World, path: &str, phase: &str) -> anyhow::Result<V
 }
 
 async fn until(world: &World, path: &str, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
+    look(world, path, LIMIT, wanted).await
+}
+
+/// Asks again and again, as the clients of the older code did, until the answer is as wanted.
+async fn look(
+    world: &World,
+    path: &str,
+    limit: Duration,
+    wanted: impl Fn(&Value) -> bool,
+) -> anyhow::Result<Value> {
     let mut last = Value::Null;
     let looking = async {
         loop {
@@ -221,10 +222,9 @@ async fn until(world: &World, path: &str, wanted: impl Fn(&Value) -> bool) -> an
             tokio::time::sleep(LOOK).await;
         }
     };
-    let looked = tokio::time::timeout(LIMIT, looking).await;
-    let status = &last["status"];
+    let looked = tokio::time::timeout(limit, looking).await;
     looked.with_context(|| {
-        format!("it did not come about; the device is {status}; Enlace wrote:\n{}", world.log())
+        format!("it did not come about; {path} is {last}; Enlace wrote:\n{}", world.log())
     })??;
     Ok(last)
 }
