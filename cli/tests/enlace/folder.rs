@@ -1,9 +1,14 @@
 //! The folder of manifests, while it runs.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use whatsapp_simulator::overlaps_by_number;
+use whatsapp_simulator::{LoginOutcome, overlaps_by_number};
 
 use crate::world::{CUSTOMER, NUMBER, SECOND, World, condition, manifest};
+
+/// A phone that scanned for a number that another device has: it is told at once, on a busy machine too.
+const UNLINKED_WITHIN: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_file_that_is_added_starts_its_device() {
@@ -123,10 +128,42 @@ async fn a_phone_whose_number_is_anothers_is_unlinked_again() {
     // A phone that scanned is linked before anyone can say no: the one that is unlinked again was logged in for that.
     world.assert_one_socket_at_a_time().await;
     let logins = world.control().server().logins().await.unwrap();
+    let of_it = logins.iter().filter(|login| login.phone == NUMBER && login.device == linked.device);
+    let of_it: Vec<_> = of_it.filter(|login| login.outcome == LoginOutcome::Accepted).collect();
+    let [only] = of_it[..] else { panic!("it was logged in to be unlinked, and not again: {of_it:#?}") };
     for (_, second) in overlaps_by_number(&logins) {
-        assert_eq!((second.phone.as_str(), second.device), (NUMBER, linked.device));
-        assert!(second.closed_at.is_some());
+        assert_eq!(second, *only, "only the one that is unlinked is beside the other");
     }
+    let closed = only.closed_at.expect("it is still logged in");
+    let lasted = closed.duration_since(only.opened_at).unsigned_abs();
+    assert!(lasted < UNLINKED_WITHIN, "it was logged in for {lasted:?}");
+}
+
+#[tokio::test]
+async fn a_linked_device_is_given_no_other_number() {
+    let world = World::new().await;
+    let enlace = world.start().await;
+    enlace.create("shop").await;
+    let linked = enlace.link("shop", NUMBER).await;
+    let logins = world.logins(NUMBER).await;
+    let number = async |number: &str| {
+        let patch = json!({ "spec": { "phoneNumber": number } });
+        enlace.call("PATCH", "/v1/devices/default/shop", Some(patch)).await
+    };
+    let before = std::fs::read_to_string(world.file("shop.yaml")).unwrap();
+    let (status, problem) = number(SECOND).await;
+    assert_eq!((status, &problem["reason"]), (422, &json!("Invalid")), "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(NUMBER) && detail.contains(SECOND), "{detail}");
+    assert_eq!(std::fs::read_to_string(world.file("shop.yaml")).unwrap(), before, "nothing was stored");
+    // Its own, dialled in another way.
+    let (status, answer) = number("5215550000001").await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(enlace.until_phase("shop", "Connected").await["status"]["account"]["jid"], linked.jid);
+    enlace.send_text("shop", CUSTOMER, "still the one").await;
+    assert_eq!(world.logins(NUMBER).await, logins, "one connection all the time");
+    enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use enlace_contract::client::{ClientError, DeviceClient};
 use enlace_contract::config::{Connection, DeviceConfig, Pairing, Sending};
 use enlace_contract::duration::Period;
@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tempfile::TempDir;
 use tokio::process::Command;
-use whatsapp_simulator::Control;
+use whatsapp_simulator::{Control, overlaps_by_number};
 
 use crate::programs::{LIMIT, Lines, Program, Says};
 
@@ -120,11 +120,13 @@ impl World {
         Ok(Device { client, events, started, program })
     }
 
-    /// Ends the simulator.
+    /// Ends the simulator, when its log of logins has been read.
     ///
     /// # Errors
-    /// It does not end.
+    /// It does not end, or a number had two clients at a time.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let pairs = overlaps_by_number(&self.control.server().logins().await?);
+        ensure!(pairs.is_empty(), "one number had two clients at a time: {pairs:#?}");
         self.simulator.stop().await
     }
 }

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use enlace_databases::{Kind, Server};
 use tempfile::TempDir;
 use tokio::process::Command;
-use whatsapp_simulator::Control;
+use whatsapp_simulator::{Control, overlaps_by_number};
 
 use crate::ask::Asker;
 use crate::gate::{Gate, Way};
@@ -111,13 +111,15 @@ impl World {
         self.enlace.shown()
     }
 
-    /// Ends everything, Enlace first.
+    /// Ends everything, Enlace first; between them WhatsApp's log of logins is read.
     ///
     /// # Errors
-    /// A program cannot be ended.
+    /// A program cannot be ended, or a number had two clients at a time.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        let Self { enlace, simulator, .. } = self;
+        let Self { enlace, simulator, control, .. } = self;
         enlace.stop().await?;
+        let pairs = overlaps_by_number(&control.server().logins().await?);
+        ensure!(pairs.is_empty(), "one number had two clients at a time: {pairs:#?}");
         simulator.stop().await
     }
 }

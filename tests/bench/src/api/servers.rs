@@ -8,7 +8,7 @@ use enlace_databases::{Kind, Server};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, MySqlConnection};
 use tokio::process::Command;
-use whatsapp_simulator::Control;
+use whatsapp_simulator::{Control, overlaps_by_number};
 
 use crate::calls::{Call, Route};
 use crate::process::Process;
@@ -132,8 +132,14 @@ impl Enlace {
         self.program.id().map(Process)
     }
 
+    /// Ends it, and the simulated WhatsApp when its log of logins has been read.
+    ///
+    /// # Errors
+    /// One of them does not end, or a number had two clients at a time.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.program.stop().await?;
+        let pairs = overlaps_by_number(&self.control.server().logins().await?);
+        ensure!(pairs.is_empty(), "one number had two clients at a time: {pairs:#?}");
         self.simulator.stop().await
     }
 
