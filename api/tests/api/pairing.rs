@@ -110,6 +110,19 @@ async fn a_request_to_pair_that_is_refused_is_not_remembered() {
 }
 
 #[tokio::test]
+async fn a_request_to_pair_a_device_that_cannot_run_is_not_remembered() {
+    let own = |name| manifest(name, json!({"phoneNumber": "525550000001"}));
+    let api = Api::start(&[("a.yaml", own("a"))]).await;
+    api.stage.device("default/a").await;
+    api.write("b.yaml", &own("b"));
+    api.until_phase("default/b", "Failed").await;
+    let refused = api.call("POST", "/v1/devices/default/b/pair", &api.admin, None).await;
+    assert_eq!(refused.problem(), (503, "DeviceAway".into()));
+    assert_eq!(refused.json()["phase"], "Failed");
+    assert_eq!(remembered(&api, "default/b"), Value::Null);
+}
+
+#[tokio::test]
 async fn a_device_whose_session_ended_can_be_asked_to_pair() {
     let api = Api::start(&[("a.yaml", manifest("a", json!({})))]).await;
     let device = api.stage.device("default/a").await;

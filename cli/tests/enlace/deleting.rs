@@ -50,3 +50,18 @@ async fn of_a_duplicate_that_was_never_linked_nothing_is_said_of_a_phone() {
     assert!(ended.stderr.contains("default/again"), "its end is in the log: {}", ended.stderr);
     assert!(!ended.stderr.contains("not unlinked"), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn of_a_device_that_waits_for_a_scan_nothing_is_said_of_a_phone() {
+    let world = World::new().await;
+    let enlace = world.start().await;
+    enlace.create("shop").await;
+    enlace.code("shop").await;
+    enlace.run(&["delete", "shop"]).await.ok();
+    let ended = enlace.stop().await;
+    assert!(ended.stderr.contains("default/shop"), "its end is in the log: {}", ended.stderr);
+    for words in ["not unlinked", "could not be unlinked", "lists it"] {
+        assert!(!ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    }
+    assert_eq!(world.control().server().logins().await.unwrap(), [], "it never had a number");
+}

@@ -129,3 +129,18 @@ async fn logout_unlinks_at_whatsapp_and_keeps_the_declaration() {
     enlace.stop().await;
     world.assert_one_client_at_a_time().await;
 }
+
+#[tokio::test]
+async fn qr_shows_a_code_that_is_not_published_in_the_status() {
+    let world = World::new().await;
+    world.write("billing.yaml", &manifest("billing", json!({ "pairing": { "publishIn": "Secret" } })));
+    let enlace = world.start().await;
+    let device = enlace.until_phase("billing", "AwaitingScan").await;
+    assert_eq!(device["status"].get("qr"), None, "whoever may read devices could link one");
+    let qr = enlace.begin(&["qr", "billing"]);
+    let code = qr.stdout.until("code", |text| codes(text).pop()).await;
+    world.phone(NUMBER).scan(&code).await.unwrap();
+    qr.ended().await.ok();
+    enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
+}
