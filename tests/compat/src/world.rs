@@ -71,12 +71,12 @@ impl World {
 
         let data = folder.path().join("data");
         let mut command = Command::new(&programs.enlace);
-        command
-            .arg("standalone")
-            .arg(&devices)
-            .arg("--data-dir")
-            .arg(&data)
-            .args(["--listen", "127.0.0.1:0", "--compatible-registration", "true"]);
+        command.arg("standalone").arg(&devices).arg("--data-dir").arg(&data).args([
+            "--listen",
+            "127.0.0.1:0",
+            "--compatible-registration",
+            "true",
+        ]);
         command.env_remove("DATABASE_URL");
         if let Some(server) = &database {
             command.env("DATABASE_URL", server.new_database().await?);
