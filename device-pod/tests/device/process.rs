@@ -154,9 +154,9 @@ async fn a_caller_that_waits_when_it_stops_is_told_that_its_message_is_stored() 
         (status, serde_json::from_slice::<Message>(&body).unwrap())
     });
     let id = loop {
-        match tokio::time::timeout(PATIENCE, stored.next()).await.unwrap().unwrap().unwrap() {
-            DeviceEvent::MessageState(message) => break message.id,
-            _ => {}
+        let event = tokio::time::timeout(PATIENCE, stored.next()).await.unwrap().unwrap().unwrap();
+        if let DeviceEvent::MessageState(message) = event {
+            break message.id;
         }
     };
     let ended = tokio::time::timeout(Duration::from_secs(10), program.terminate()).await;
