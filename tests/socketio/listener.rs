@@ -1,12 +1,12 @@
 //! The client.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::npm::{install, say};
 use crate::program::Program;
 
 /// What is installed.
@@ -22,47 +22,13 @@ pub(crate) struct Client(PathBuf);
 /// The client where it can be installed; else it is said that a test is skipped.
 pub(crate) async fn client() -> Option<&'static Client> {
     static CLIENT: OnceCell<Result<Client, String>> = OnceCell::const_new();
-    match CLIENT.get_or_init(install).await {
+    match CLIENT.get_or_init(|| async { install("socketio-client", &FILES).await.map(Client) }).await {
         Ok(client) => Some(client),
         Err(why) => {
             say(&format!("SKIPPED: a test with socket.io-client: {why}"));
             None
         }
     }
-}
-
-async fn install() -> Result<Client, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("socketio-client");
-    std::fs::create_dir_all(&folder).unwrap();
-    let unchanged = FILES
-        .iter()
-        .all(|(name, text)| std::fs::read_to_string(folder.join(name)).is_ok_and(|found| found == *text));
-    if unchanged && folder.join("node_modules/.package-lock.json").exists() {
-        return Ok(Client(folder));
-    }
-    for (name, text) in FILES {
-        std::fs::write(folder.join(name), text).unwrap();
-    }
-    say(&format!("Installing socket.io-client with npm ci into {}.", folder.display()));
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
-    match npm.output().await {
-        Err(error) => Err(format!("npm cannot be started ({error}): install Node")),
-        Ok(output) if !output.status.success() => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let line = text.lines().next().unwrap_or_default();
-            // What is half installed would count as installed.
-            let _ = std::fs::remove_dir_all(folder.join("node_modules"));
-            Err(format!("npm ci failed: {line}"))
-        }
-        Ok(_) => Ok(Client(folder)),
-    }
-}
-
-/// Past what the test harness holds back.
-fn say(line: &str) {
-    let mut seen = std::io::stderr();
-    writeln!(seen, "{line}").unwrap();
 }
 
 /// A client that listens.

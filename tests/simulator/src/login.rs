@@ -47,8 +47,7 @@ pub(crate) async fn login(sim: &Sim, handle: &Handle, request: &LoginRequest<'_>
         return match answer {
             Ok(()) => Ok((number, device)),
             Err(failure) => {
-                handle.send(failure_node(&failure));
-                handle.close();
+                handle.finish(failure_node(&failure));
                 bail!("login of {number}:{device} refused with {}", failure.reason)
             }
         };
@@ -115,8 +114,7 @@ fn decide(
     });
     let success = verdict?;
     if let Some(older) = live {
-        older.send(crate::stanza::conflict("replaced"));
-        older.close();
+        older.finish(crate::stanza::conflict("replaced"));
         state.logins.close(older.id(), LoginEnd::Replaced);
     }
     if let Ok(device) = state.device_mut(number, device) {

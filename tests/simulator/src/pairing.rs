@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine as _;
@@ -23,9 +23,6 @@ use crate::state::{Device, Registration, Sim, State, lock};
 
 /// Refs of companions that left, kept so that scanning one is "expired" and not "unknown".
 const MAX_RETIRED: usize = 64;
-/// How long the server leaves the connection open after a 515. The client closes first; a server that closes
-/// at once can beat it to the stanza (seen with whatsmeow).
-const RESTART_GRACE: Duration = Duration::from_secs(2);
 
 /// Companions that wait to be linked, by connection.
 #[derive(Default)]
@@ -217,12 +214,7 @@ pub(crate) fn finish(sim: &Arc<Sim>, session: &Session, node: &Node) -> Result<(
         state.device_mut(&number, device)?.signed_identity = bytes_of(Some(identity));
     }
     tracing::info!(phone = number, device, "linked {number}:{device}");
-    session.handle.send(B::new("stream:error").attr("code", "515").build());
-    let handle = session.handle.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(RESTART_GRACE).await;
-        handle.close();
-    });
+    session.handle.finish(B::new("stream:error").attr("code", "515").build());
     announce(sim, &number, device, "add");
     Ok(())
 }
@@ -271,14 +263,11 @@ pub(crate) fn log_out(sim: &Sim, number: &str, device: u16, say_so: bool) -> Res
     };
     if let Some(connection) = connection {
         if say_so {
-            connection.send(
-                B::new("stream:error")
-                    .attr("code", "401")
-                    .children([B::new("conflict").attr("type", "device_removed").build()])
-                    .build(),
-            );
+            let removed = B::new("conflict").attr("type", "device_removed").build();
+            connection.finish(B::new("stream:error").attr("code", "401").children([removed]).build());
+        } else {
+            connection.close();
         }
-        connection.close();
     }
     announce(sim, number, device, "remove");
     Ok(())

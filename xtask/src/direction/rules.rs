@@ -3,7 +3,7 @@
 use super::graph::Graph;
 
 /// The packages of this workspace, and which others of it each may depend on. Tests may depend on more: they are in no program.
-const DIRECTIONS: [(&str, &[&str]); 14] = [
+const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("enlace-contract", &[]),
     ("enlace-crds", &["enlace-contract"]),
     ("enlace-device-pod", &["enlace-contract"]),
@@ -19,6 +19,7 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
     ),
     ("enlace-e2e", &["enlace-contract", "enlace-crds", "whatsapp-simulator"]),
     ("enlace-compat", &["enlace-databases", "whatsapp-simulator"]),
+    ("enlace-peers", &[]),
     ("enlace-databases", &[]),
     ("enlace-chart-tests", &[]),
 ];

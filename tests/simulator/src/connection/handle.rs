@@ -18,6 +18,8 @@ const QUEUE: usize = 16_384;
 /// What the writer of a connection is told.
 pub(crate) enum Out {
     Node(Box<Node>),
+    /// Time for the client to end the connection itself.
+    Linger,
     /// A WebSocket close frame, then the end.
     Close,
 }
@@ -129,6 +131,17 @@ impl Handle {
         }
     }
 
+    /// Sends a stanza after which a client ends the connection. The server ends it later, and only if the client
+    /// does not: an end that comes at once, a client may see before the stanza.
+    pub(crate) fn finish(&self, node: Node) {
+        self.send(node);
+        if !self.is_closing() {
+            self.0.closing.cancel();
+            self.queue(Out::Linger);
+            self.queue(Out::Close);
+        }
+    }
+
     /// Drops the TCP connection without a goodbye.
     pub(crate) fn abort(&self) {
         self.0.closing.cancel();
@@ -156,6 +169,10 @@ impl Handle {
 
     pub(crate) fn mark_over(&self) {
         self.0.over.cancel();
+    }
+
+    pub(crate) async fn over(&self) {
+        self.0.over.cancelled().await;
     }
 
     /// Ends the TCP connection, whoever still holds a clone of this handle.

@@ -28,7 +28,10 @@ use crate::{login, pairing, stanza};
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 /// How long queued goodbyes (a stream error, a close frame) may take to leave.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
-/// How long a client may take to close after the server's close frame.
+/// How long a client may take to end the connection after a stanza that tells it to. whatsmeow handles stanzas
+/// apart from the socket, and sees an end that comes at once first.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long a client may take to close after that, or after the server's close frame.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Who speaks on a connection.
@@ -72,7 +75,7 @@ async fn converse(
         payload.device_pairing_data.is_set()
     );
     let Wire { sink, reader } = wire;
-    let writer = tokio::spawn(write(sim.clone(), id, sink, receiver, enc));
+    let writer = tokio::spawn(write(sim.clone(), handle.clone(), sink, receiver, enc));
     let mut session = Session { handle: handle.clone(), who: None };
     let admitted = if payload.device_pairing_data.is_set() {
         pairing::begin(sim, &handle, client_static, &payload)
@@ -82,7 +85,10 @@ async fn converse(
     };
     let ended = match admitted {
         Ok(()) => read(sim, &mut session, reader, dec).await,
-        Err(error) => Err(error),
+        Err(error) => {
+            wait_for_end(sim, &handle, reader).await;
+            Err(error)
+        }
     };
     if let Err(error) = ended {
         tracing::info!(connection = id, "connection {id} ended: {error:#}");
@@ -154,26 +160,45 @@ async fn read(
     }
 }
 
-/// Ends when the server's close frame has gone unanswered.
+/// Nothing more is read from a client that was refused: it has the time to end the connection.
+async fn wait_for_end(sim: &Sim, handle: &Handle, mut reader: Reader) {
+    let ended = async { while matches!(reader.raw().await, Ok(Some(_))) {} };
+    tokio::select! {
+        () = sim.stopping.cancelled() => {}
+        () = handle.aborted() => {}
+        () = closed_long_ago(handle) => {}
+        () = ended => {}
+    }
+}
+
+/// Ends when the server has told the client to close, or has closed, and nothing came of it.
 async fn closed_long_ago(handle: &Handle) {
     handle.closing().await;
-    tokio::time::sleep(CLOSE_LIMIT).await;
+    tokio::time::sleep(LINGER + CLOSE_LIMIT).await;
 }
 
 /// Owns the sink and the write counter.
 async fn write(
     sim: Arc<Sim>,
-    id: u64,
+    handle: Handle,
     mut sink: SplitSink<WebSocket, Message>,
     mut receiver: mpsc::Receiver<Out>,
     cipher: NoiseCipher,
 ) {
-    let mut counter = 0_u32;
+    let (id, mut counter) = (handle.id(), 0_u32);
     while let Some(out) = receiver.recv().await {
-        let Out::Node(mut node) = out else {
-            // The client may be gone already: nothing to report.
-            let _ = sink.send(Message::Close(None)).await;
-            return;
+        let mut node = match out {
+            Out::Node(node) => node,
+            Out::Linger => {
+                // Past the limit the server ends it.
+                let _ = tokio::time::timeout(LINGER, handle.over()).await;
+                continue;
+            }
+            Out::Close => {
+                // Also sends the answer to a close frame of the client. It may be gone already: nothing to report.
+                let _ = sink.close().await;
+                return;
+            }
         };
         tracing::debug!("connection {id} --> {}", show(&node));
         servers_as_jids(&mut node);

@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use super::types::{
     Code, Done, HistoryRequest, HistorySize, Hold, InboxPage, Linked, LoginFailure, MediaKind, NewFile,
-    NewMedia, NewText, PhoneMessage, PhoneReceipt, Problem, Refuse, Registered, RootKey, Scan, SentId,
-    ServerState,
+    NewMedia, NewText, PhoneMessage, PhoneReceipt, Problem, ReceiptPage, Refuse, Registered, RootKey, Scan,
+    SentId, ServerState,
 };
 use crate::login_log::LoginRecord;
 use crate::wire::WireMessage;
@@ -62,14 +62,16 @@ pub enum ControlError {
         source: serde_json::Error,
     },
     /// What was waited for did not happen in time.
-    #[error("nothing in the inbox of {phone} matched within {waited:?}; it holds {inbox}")]
+    #[error("no {what} of the phone {phone} matched within {waited:?}; it has {held}")]
     Waited {
         /// The phone.
         phone: String,
+        /// A message or a receipt.
+        what: &'static str,
         /// The limit.
         waited: Duration,
-        /// What the inbox held instead.
-        inbox: String,
+        /// What the phone had instead.
+        held: String,
     },
 }
 
@@ -245,9 +247,8 @@ impl PhoneControl {
             }
             after = page.next;
             if left.is_zero() {
-                let summary: Vec<String> = self.inbox().await?.iter().map(summary).collect();
-                let inbox = summary.join(", ");
-                return Err(ControlError::Waited { phone: self.number.clone(), waited: limit, inbox });
+                let inbox = self.inbox().await?.iter().map(summary).collect();
+                return Err(self.waited("message", limit, inbox));
             }
         }
     }
@@ -269,7 +270,33 @@ impl PhoneControl {
 
     /// The receipts that the phone got for its own messages.
     pub async fn receipts(&self) -> Result<Vec<PhoneReceipt>, ControlError> {
-        self.control.get(&self.path("receipts")).await
+        Ok(self.receipt_page(0, Duration::ZERO).await?.receipts)
+    }
+
+    /// The first receipt that matches, waiting for it until the limit.
+    pub async fn wait_for_receipt(
+        &self,
+        mut matches: impl FnMut(&PhoneReceipt) -> bool,
+        limit: Duration,
+    ) -> Result<PhoneReceipt, ControlError> {
+        let deadline = Instant::now() + limit;
+        let mut after = 0;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let page = self.receipt_page(after, left.min(POLL)).await?;
+            if let Some(found) = page.receipts.into_iter().find(&mut matches) {
+                return Ok(found);
+            }
+            after = page.next;
+            if left.is_zero() {
+                let receipts = self.receipts().await?;
+                let list: Vec<String> = receipts
+                    .iter()
+                    .map(|receipt| format!("{} {}", receipt.message_id, receipt.kind))
+                    .collect();
+                return Err(self.waited("receipt", limit, list));
+            }
+        }
     }
 
     /// Reads a message: its sender gets a read receipt.
@@ -301,6 +328,15 @@ impl PhoneControl {
     async fn done(&self, rest: impl Display) -> Result<(), ControlError> {
         let _: Done = self.control.post(&self.path(rest), &Done {}).await?;
         Ok(())
+    }
+
+    fn waited(&self, what: &'static str, waited: Duration, held: Vec<String>) -> ControlError {
+        ControlError::Waited { phone: self.number.clone(), what, waited, held: held.join(", ") }
+    }
+
+    async fn receipt_page(&self, after: u64, wait: Duration) -> Result<ReceiptPage, ControlError> {
+        let wait_ms = wait.as_millis();
+        self.control.get(&self.path(format_args!("receipts?after={after}&waitMs={wait_ms}"))).await
     }
 
     async fn page(&self, after: u64, wait: Duration) -> Result<InboxPage, ControlError> {

@@ -13,8 +13,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::error::Refusal;
 use super::types::{
-    Code, Done, HistoryRequest, HistorySize, InboxPage, InboxQuery, Linked, NewFile, NewText, PhoneReceipt,
-    Registered, Scan, SentId,
+    Code, Done, HistoryRequest, HistorySize, InboxPage, Linked, NewFile, NewText, ReceiptPage, Registered,
+    Scan, SentId, WaitQuery,
 };
 use crate::number::digits;
 use crate::state::{Sim, lock};
@@ -76,25 +76,36 @@ async fn open_media(State(sim): Server, Path((phone, id)): Path<(String, String)
 async fn inbox(
     State(sim): Server,
     Path(phone): Path<String>,
-    Query(query): Query<InboxQuery>,
+    Query(query): Query<WaitQuery>,
 ) -> Answer<InboxPage> {
-    let wait = Duration::from_millis(query.wait_ms).min(MAX_WAIT);
     let phone = sim.phone(&sim.ensure_account(Some(&phone), None)?)?;
-    let mut news = sim.phone_news.subscribe();
     let page = || {
         let (messages, next) = lock(&phone).inbox.since(query.after);
         InboxPage { messages, next }
     };
-    let arrived = async { while page().messages.is_empty() && news.changed().await.is_ok() {} };
-    // A wait that brought nothing is an empty page.
-    let _ = tokio::time::timeout(wait, arrived).await;
+    wait(&sim, &query, || !page().messages.is_empty()).await;
     Ok(Json(page()))
 }
 
-async fn receipts(State(sim): Server, Path(phone): Path<String>) -> Answer<Vec<PhoneReceipt>> {
+/// Waits as long as a request wants to for news of phones; a wait that brought nothing is no error.
+async fn wait(sim: &Sim, query: &WaitQuery, arrived: impl Fn() -> bool) {
+    let mut news = sim.phone_news.subscribe();
+    let waiting = async { while !arrived() && news.changed().await.is_ok() {} };
+    let _ = tokio::time::timeout(Duration::from_millis(query.wait_ms).min(MAX_WAIT), waiting).await;
+}
+
+async fn receipts(
+    State(sim): Server,
+    Path(phone): Path<String>,
+    Query(query): Query<WaitQuery>,
+) -> Answer<ReceiptPage> {
     let phone = sim.phone(&spelled(&sim, &phone))?;
-    let receipts = lock(&phone).inbox.receipts();
-    Ok(Json(receipts))
+    let page = || {
+        let (receipts, next) = lock(&phone).inbox.receipts_since(query.after);
+        ReceiptPage { receipts, next }
+    };
+    wait(&sim, &query, || !page().receipts.is_empty()).await;
+    Ok(Json(page()))
 }
 
 async fn read(State(sim): Server, Path((phone, id)): Path<(String, String)>) -> Answer<Done> {

@@ -65,10 +65,7 @@ fn trouble(connection: &Handle, what: &str) -> Result<()> {
         "close" => connection.close(),
         "end" => connection.send(B::new("xmlstreamend").build()),
         "silence" => connection.silence(),
-        "replace" => {
-            connection.send(conflict("replaced"));
-            connection.close();
-        }
+        "replace" => connection.finish(conflict("replaced")),
         other => bail!("{other} is none of drop, close, end, silence, replace, log-out, corrupt"),
     }
     Ok(())
@@ -78,9 +75,8 @@ async fn stream_error(
     State(sim): Server,
     Path((phone, device, code)): Path<(String, u16, String)>,
 ) -> Answer<Done> {
-    let connection = connection(&sim, &phone, device)?;
-    connection.send(B::new("stream:error").attr("code", code.as_str()).build());
-    connection.close();
+    let error = B::new("stream:error").attr("code", code.as_str()).build();
+    connection(&sim, &phone, device)?.finish(error);
     Ok(Json(Done {}))
 }
 

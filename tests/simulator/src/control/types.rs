@@ -264,7 +264,7 @@ pub(crate) struct SentId {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct InboxQuery {
+pub(crate) struct WaitQuery {
     #[serde(default)]
     pub(crate) after: u64,
     #[serde(default)]
@@ -274,6 +274,13 @@ pub(crate) struct InboxQuery {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct InboxPage {
     pub(crate) messages: Vec<PhoneMessage>,
+    /// What to ask for `after` next.
+    pub(crate) next: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReceiptPage {
+    pub(crate) receipts: Vec<PhoneReceipt>,
     /// What to ask for `after` next.
     pub(crate) next: u64,
 }

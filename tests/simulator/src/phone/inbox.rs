@@ -19,6 +19,8 @@ pub(crate) struct Inbox {
     seen: HashSet<(String, String)>,
     media: HashMap<String, MediaRef>,
     receipts: VecDeque<PhoneReceipt>,
+    /// Number of the first kept receipt.
+    first_receipt: u64,
 }
 
 impl Inbox {
@@ -43,15 +45,19 @@ impl Inbox {
     pub(super) fn add_receipt(&mut self, receipt: PhoneReceipt) {
         if self.receipts.len() >= MAX_RECEIPTS {
             self.receipts.pop_front();
+            self.first_receipt += 1;
         }
         self.receipts.push_back(receipt);
     }
 
     /// The messages from number `after` on (the phone's first is 0), and the number to ask for next.
     pub(crate) fn since(&self, after: u64) -> (Vec<PhoneMessage>, u64) {
-        let skip = usize::try_from(after.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let next = self.first + self.messages.len() as u64;
-        (self.messages.iter().skip(skip).cloned().collect(), next)
+        page(&self.messages, self.first, after)
+    }
+
+    /// The same for receipts.
+    pub(crate) fn receipts_since(&self, after: u64) -> (Vec<PhoneReceipt>, u64) {
+        page(&self.receipts, self.first_receipt, after)
     }
 
     /// The readable message with this id.
@@ -63,10 +69,13 @@ impl Inbox {
     pub(crate) fn media(&self, id: &str) -> Option<MediaRef> {
         self.media.get(id).cloned()
     }
+}
 
-    pub(crate) fn receipts(&self) -> Vec<PhoneReceipt> {
-        self.receipts.iter().cloned().collect()
-    }
+/// What is kept from number `after` on, when the first that is kept has number `first`; and the number to ask for
+/// next.
+fn page<T: Clone>(kept: &VecDeque<T>, first: u64, after: u64) -> (Vec<T>, u64) {
+    let skip = usize::try_from(after.saturating_sub(first)).unwrap_or(usize::MAX);
+    (kept.iter().skip(skip).cloned().collect(), first + kept.len() as u64)
 }
 
 #[cfg(test)]

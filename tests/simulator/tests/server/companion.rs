@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use buffa::{Message as _, MessageField};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -169,6 +169,20 @@ impl Connection {
     /// Sends a close frame and does not wait for the answer.
     pub(crate) async fn say_goodbye(&mut self) {
         self.socket.send(Message::Close(None)).await.unwrap();
+    }
+
+    /// Whether the server has not ended it, and nothing else came.
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.socket.next().now_or_never().is_none()
+    }
+
+    /// Whether the server answers a goodbye with one of its own before it ends the connection.
+    pub(crate) async fn is_answered(&mut self) -> bool {
+        let next = tokio::time::timeout(LIMIT, self.socket.next()).await;
+        matches!(
+            next.expect("the server neither answers nor ends the connection"),
+            Some(Ok(Message::Close(_)))
+        )
     }
 
     /// Ends as the kernel ends a killed process with unread data: with a reset.

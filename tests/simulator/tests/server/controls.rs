@@ -40,6 +40,15 @@ async fn a_silenced_connection_answers_nothing_and_the_rest_of_the_server_goes_o
 }
 
 #[tokio::test]
+async fn a_client_that_says_goodbye_hears_one() {
+    let simulator = Simulator::start(Options::default()).await.unwrap();
+    let companion = Companion::link(&simulator, OWN).await;
+    let mut connection = companion.login(&simulator).await;
+    connection.say_goodbye().await;
+    assert!(connection.is_answered().await);
+}
+
+#[tokio::test]
 async fn refused_and_held_messages_are_answered_as_told() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let companion = Companion::link(&simulator, OWN).await;

@@ -121,6 +121,25 @@ async fn failures_are_served_in_order_and_logged() {
 }
 
 #[tokio::test]
+async fn a_client_has_the_time_to_end_the_connection_after_the_last_stanza() {
+    let (simulator, companion) = started().await;
+    let server = simulator.control().server();
+    server.fail_next_login(LoginFailure::with_reason(401)).await.unwrap();
+    let mut refused = companion.connect(&simulator).await;
+    assert_eq!(refused.next().await.unwrap().tag, "failure");
+    let mut replaced = companion.login(&simulator).await;
+    server.replace(OWN, 1).await.unwrap();
+    assert_eq!(replaced.next().await.unwrap().tag, "stream:error");
+    for mut connection in [refused, replaced] {
+        assert!(connection.is_open(), "the server ended it first");
+        connection.say_goodbye().await;
+        assert!(connection.is_answered().await);
+    }
+    let _after = companion.login(&simulator).await;
+    assert_eq!(overlaps(&logins(&simulator).await), []);
+}
+
+#[tokio::test]
 async fn an_unlinked_device_is_refused_from_then_on() {
     let (simulator, companion) = started().await;
     let mut connection = companion.login(&simulator).await;
