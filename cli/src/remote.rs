@@ -21,6 +21,8 @@ use crate::arguments::Api;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may take, but for a stream and for one that waits on purpose.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is said of an answer that is none of the API's.
+const UNREADABLE: &str = "the answer of the API cannot be read";
 /// The name of the file that `enlace standalone` leaves its token in.
 pub(crate) const TOKEN_FILE: &str = "token";
 
@@ -123,10 +125,13 @@ impl Remote {
         self.call(Method::POST, path, Some(body), headers, CALL_TIMEOUT + wait).await
     }
 
-    /// `POST` without a body, or `DELETE`: the answer does not matter.
-    pub(crate) async fn command(&self, method: Method, path: &str) -> anyhow::Result<()> {
-        let request = self.request(method, path).timeout(CALL_TIMEOUT);
-        self.send(request).await.map(drop)
+    /// `DELETE`; what the API has to say of it, if anything.
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Option<T>> {
+        let response = self.send(self.request(Method::DELETE, path).timeout(CALL_TIMEOUT)).await?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        response.json().await.map(Some).context(UNREADABLE)
     }
 
     /// The events of a device. The first one is its state.
@@ -166,7 +171,7 @@ impl Remote {
             request = request.json(body);
         }
         let response = self.send(request).await?;
-        response.json().await.context("the answer of the API cannot be read")
+        response.json().await.context(UNREADABLE)
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {

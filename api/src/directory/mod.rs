@@ -139,6 +139,15 @@ pub enum DirectoryError {
     },
 }
 
+/// What became of a device that is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It went as it was to. In a cluster, where the operator does it, an Event says when it could not be unlinked.
+    Done,
+    /// It was to be unlinked and could not be: the phone lists it until it is removed there.
+    StillListed,
+}
+
 /// Which devices there are, and the way to each.
 #[async_trait]
 pub trait DeviceDirectory: Send + Sync + 'static {
@@ -165,7 +174,7 @@ pub trait DeviceDirectory: Send + Sync + 'static {
     ) -> Result<Arc<Device>, DirectoryError>;
 
     /// Deletes a device as its `deletionPolicy` says: it is gone when this returns.
-    async fn delete(&self, key: &DeviceKey) -> Result<(), DirectoryError>;
+    async fn delete(&self, key: &DeviceKey) -> Result<Deletion, DirectoryError>;
 
     /// Suspends a device or lets it run again.
     async fn set_suspended(&self, key: &DeviceKey, suspended: bool) -> Result<Arc<Device>, DirectoryError>;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use enlace_contract::name::DeviceKey;
 use enlace_contract::number::PhoneNumber;
 use enlace_contract::paging;
@@ -22,7 +23,7 @@ use super::extract::{Caller, DevicePath, Json, OTHER_DEVICE, Query, page_size};
 use super::failure::{Failure, internal};
 use super::new_device;
 use crate::auth::Action;
-use crate::directory::{Device, DirectoryError, FileError};
+use crate::directory::{Deletion, Device, DirectoryError, FileError};
 
 /// A device: its resource, as a manifest has it, with its status.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,6 +67,14 @@ pub(super) struct CreateDevice(Map<String, Value>);
 pub(super) struct UpdateDevice {
     #[schema(value_type = Object, example = json!({"displayName": "Billing"}))]
     spec: Map<String, Value>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotUnlinked {
+    /// Always false.
+    unlinked: bool,
+    /// What is left to do, for a person.
+    message: String,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -212,14 +221,18 @@ pub(super) async fn update(
 
 /// Deletes a device as its `deletionPolicy` says. Only devices that the API created can be deleted here.
 #[utoipa::path(delete, path = "/v1/devices/{namespace}/{name}", tag = "devices", security(("token" = [])),
-    params(("namespace" = String, Path), ("name" = String, Path)), responses((status = NO_CONTENT)))]
+    params(("namespace" = String, Path), ("name" = String, Path)), responses(
+        (status = NO_CONTENT, description = "It is gone, and was unlinked where its policy says so. In a cluster the operator unlinks it: an \
+            Event `LogoutSkipped` in its namespace says when that was not possible"),
+        (status = OK, body = NotUnlinked, description = "It is gone, and could not be unlinked (it was suspended, say, or not connected): the \
+            phone lists it until it is removed there")))]
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
     path: DevicePath,
-) -> Result<StatusCode, Failure> {
+) -> Result<Response, Failure> {
     let device = caller.device(&app, &path, Action::DevicesWrite).await?;
-    app.directory.delete(&device.key).await.map_err(|error| match error {
+    let deletion = app.directory.delete(&device.key).await.map_err(|error| match error {
         DirectoryError::NotOurs { key, owner } => {
             let detail = format!("{key} belongs to {owner}: remove it there");
             Failure::new(StatusCode::CONFLICT, "NotOurs", detail)
@@ -227,7 +240,17 @@ pub(super) async fn delete(
         error => error.into(),
     })?;
     tracing::info!(device = %device.key, user = caller.user.id, "device {} was deleted on request", device.key);
-    Ok(StatusCode::NO_CONTENT)
+    Ok(match deletion {
+        Deletion::Done => StatusCode::NO_CONTENT.into_response(),
+        Deletion::StillListed => Answer(NotUnlinked {
+            unlinked: false,
+            message: format!(
+                "{} is deleted, but could not be unlinked: remove it on the phone under Linked devices",
+                device.key
+            ),
+        })
+        .into_response(),
+    })
 }
 
 /// Suspends a device: it stops, and its session is kept.

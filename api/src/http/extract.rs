@@ -76,7 +76,8 @@ impl Caller {
 }
 
 /// What those are told of a duplicate who may not know whose the number is.
-pub(super) const OTHER_DEVICE: &str = "the number belongs to another device";
+pub(super) const OTHER_DEVICE: &str =
+    "the number belongs to another device: use another number here, or have that device deleted first";
 
 impl std::ops::Deref for Caller {
     type Target = Principal;

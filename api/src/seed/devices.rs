@@ -21,13 +21,15 @@ use super::extract::{Fields, LargeBody, Query, SeedUser};
 use super::instances::{self, DEFAULT_NAME, INSTANCE_ID, Instance};
 use crate::auth::Action;
 use crate::database::{InstanceId, NewInstance, Unique, WriteError};
-use crate::directory::DirectoryError;
+use crate::directory::{Deletion, DirectoryError};
 use crate::http::App;
 
 /// The longest name of a device, in characters.
 const MAX_NAME: usize = 100;
 /// Random letters and digits in the name of a resource.
 const SUFFIX: usize = 12;
+/// What is left to do of a device that could not be unlinked.
+const STILL_LISTED: &str = "WhatsApp no estaba al alcance: elimine el dispositivo vinculado en el teléfono";
 /// How long a device may take to be unlinked.
 const UNLINKED: Duration = Duration::from_secs(10);
 
@@ -101,8 +103,7 @@ pub(super) async fn disconnect(
     let message = format!("Dispositivo {named} desconectado correctamente");
     let mut answer = json!({ "success": true, "message": message });
     if !unlinked {
-        let warning = "WhatsApp no estaba al alcance: elimine el dispositivo vinculado en el teléfono";
-        answer["warning"] = warning.into();
+        answer["warning"] = STILL_LISTED.into();
     }
     Ok(Json(answer))
 }
@@ -116,13 +117,17 @@ pub(super) async fn delete(
     user.needs(Action::DevicesWrite)?;
     let named = fields.first_text_or_integer(&["instancia_id", "numero"])?;
     let instance = target(&app, &user, named.as_deref()).await?;
-    app.directory().delete(instance.key()).await?;
+    let deletion = app.directory().delete(instance.key()).await?;
     if let Some(row) = &instance.row {
         app.database().delete_instance(row).await?;
     }
     let key = instance.key();
     tracing::info!(device = %key, user = user.id(), "device {key} was deleted on request");
-    Ok(Json(json!({ "success": true, "message": "Dispositivo eliminado correctamente" })))
+    let mut answer = json!({ "success": true, "message": "Dispositivo eliminado correctamente" });
+    if deletion == Deletion::StillListed {
+        answer["warning"] = STILL_LISTED.into();
+    }
+    Ok(Json(answer))
 }
 
 /// `POST /api/update-device`: another name, another identifier. The session stays as it is.

@@ -1,6 +1,7 @@
 //! `/v1/devices`: list, create, change, suspend, delete.
 
 use enlace_api::directory::DeviceDirectory as _;
+use enlace_contract::state::ClaimState;
 use futures::stream::StreamExt as _;
 use serde_json::json;
 
@@ -127,6 +128,23 @@ async fn delete_logs_out_and_erases() {
         .await;
     assert_eq!(again.status, 201, "{}", again.text);
     assert_ne!(api.stage.device("default/a").await.uid, device.uid);
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_be_unlinked_is_deleted_and_the_answer_says_what_is_left() {
+    let api = Api::start(&[]).await;
+    api.post("/v1/devices", json!({"metadata": {"name": "a"}, "spec": {}})).await;
+    let device = api.stage.device("default/a").await;
+    device.links("525550000001");
+    device.claim(ClaimState::Granted).await;
+    assert_eq!(api.post("/v1/devices/default/a/suspend", json!({})).await.status, 200);
+    api.until("default/a", |device| !device.resource.status.as_ref().unwrap().is_true("PodReady")).await;
+    let deleted = api.call("DELETE", "/v1/devices/default/a", &api.admin, None).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    let message =
+        "default/a is deleted, but could not be unlinked: remove it on the phone under Linked devices";
+    assert_eq!(deleted.json(), json!({"unlinked": false, "message": message}));
+    assert!(!api.data("default/a").exists());
 }
 
 #[tokio::test]

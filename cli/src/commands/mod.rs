@@ -6,9 +6,10 @@ pub(crate) mod pairing;
 mod send;
 
 use enlace_contract::state::DeviceState;
-use http::Method;
+use serde::Deserialize;
 
 use crate::arguments::{Api, Command};
+use crate::output::printable;
 use crate::remote::Remote;
 
 /// The time ran out.
@@ -22,6 +23,12 @@ impl std::fmt::Display for TimedOut {
 }
 
 impl std::error::Error for TimedOut {}
+
+/// A device is deleted, and its phone still lists it.
+#[derive(Deserialize)]
+struct StillListed {
+    message: String,
+}
 
 /// Does what was typed.
 pub(crate) async fn run(api: Api, command: Command) -> anyhow::Result<()> {
@@ -38,8 +45,11 @@ pub(crate) async fn run(api: Api, command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Delete(options) => {
-            remote.command(Method::DELETE, &Remote::device(&options.name, "")).await?;
-            eprintln!("{} is deleted", options.name);
+            let name = options.name;
+            match remote.delete::<StillListed>(&Remote::device(&name, "")).await? {
+                None => eprintln!("{name} is deleted"),
+                Some(StillListed { message }) => eprintln!("{}", printable(&message)),
+            }
             Ok(())
         }
         Command::Standalone(_) => unreachable!("main starts it"),

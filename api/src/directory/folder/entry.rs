@@ -12,11 +12,11 @@ use enlace_crds::rules::{ClaimOutcome, Observation, Observed, Place, PodFacts, s
 use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, config, names};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use tokio::sync::oneshot;
 
 use super::data::Record;
+use super::keeper::Waiting;
 use super::worker::{Desired, Worker};
-use crate::directory::{Away, Device, DirectoryError, Managed};
+use crate::directory::{Away, Device, Managed};
 
 /// One device.
 pub(super) struct Entry {
@@ -60,9 +60,9 @@ pub(super) enum Life {
     /// It is declared.
     Declared,
     /// Its file is gone; it is forgotten, with its data kept, when it has stopped.
-    Leaving(Vec<oneshot::Sender<Result<(), DirectoryError>>>),
+    Leaving(Vec<Waiting>),
     /// The API deleted it; it is forgotten when its data is gone.
-    Deleting(Vec<oneshot::Sender<Result<(), DirectoryError>>>),
+    Deleting(Vec<Waiting>),
 }
 
 /// What follows from what is known.
@@ -206,7 +206,7 @@ impl Entry {
 pub(super) fn broken(message: String) -> Heard {
     Heard::Broken(Box::new(DeviceState {
         phase: Phase::Failed,
-        message: Some(format!("the device could not be started: {message}")),
+        message: Some(message),
         ..DeviceState::default()
     }))
 }
@@ -238,7 +238,7 @@ fn why(device: &Device) -> String {
 
 impl Life {
     /// Whoever waits for the end.
-    pub(super) fn waiting(&mut self) -> Vec<oneshot::Sender<Result<(), DirectoryError>>> {
+    pub(super) fn waiting(&mut self) -> Vec<Waiting> {
         match self {
             Self::Declared => Vec::new(),
             Self::Leaving(waiting) | Self::Deleting(waiting) => std::mem::take(waiting),

@@ -38,14 +38,23 @@ pub(super) fn read_folder(folder: &Path) -> io::Result<Texts> {
     let mut texts = Texts::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let manifest = name.ends_with(".yaml") || name.ends_with(".yml");
-        if !manifest || name.starts_with('.') {
+        let name = entry.file_name();
+        let shown = name.to_string_lossy().into_owned();
+        let manifest = shown.ends_with(".yaml") || shown.ends_with(".yml");
+        if !manifest || shown.starts_with('.') {
             continue;
         }
+        let Ok(name) = name.into_string() else {
+            texts.insert(shown, Err("its name is not UTF-8: give it another one".to_owned()));
+            continue;
+        };
         match read_file(&entry.path()) {
-            // It disappeared since it was listed, or is a link to nothing.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Otherwise it disappeared since it was listed.
+                if fs::symlink_metadata(entry.path()).is_ok() {
+                    texts.insert(name, Err("it is a link to nothing: mend it, or remove it".to_owned()));
+                }
+            }
             Err(error) => {
                 texts.insert(name, Err(format!("cannot be read: {error}")));
             }
@@ -139,6 +148,21 @@ pub(super) fn write(folder: &Path, key: &DeviceKey, device: &WhatsAppDevice) -> 
     write_atomically(&folder.join(name_for(key)), yaml.as_bytes(), 0o644)
 }
 
+/// Removes what writing a file has left behind when it was cut short: see [`write_atomically`].
+///
+/// # Errors
+/// When the folder cannot be read, or something cannot be removed.
+pub(super) fn remove_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let leftover = |name: &str| name.starts_with('.') && name.ends_with(".yaml.new");
+        if entry.file_name().to_str().is_some_and(leftover) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes a device's file.
 pub(super) fn remove(folder: &Path, key: &DeviceKey) -> io::Result<()> {
     match fs::remove_file(folder.join(name_for(key))) {
@@ -146,4 +170,42 @@ pub(super) fn remove(folder: &Path, key: &DeviceKey) -> io::Result<()> {
         _ => {}
     }
     fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::os::unix::fs::symlink(at("nothing"), at("link.yaml")).unwrap();
+        fs::write(folder.path().join(OsStr::from_bytes(b"caf\xe9.yaml")), "").unwrap();
+        fs::write(at("good.yaml"), "a: 1").unwrap();
+        fs::write(at("notes.txt"), "").unwrap();
+        let texts: Vec<_> = read_folder(folder.path()).unwrap().into_iter().collect();
+        let expected = [
+            ("caf\u{fffd}.yaml", Err("its name is not UTF-8: give it another one")),
+            ("good.yaml", Ok("a: 1")),
+            ("link.yaml", Err("it is a link to nothing: mend it, or remove it")),
+        ];
+        let owned = |text: &str| text.to_owned();
+        assert_eq!(texts, expected.map(|(name, text)| (owned(name), text.map(owned).map_err(owned))));
+    }
+
+    #[test]
+    fn what_a_write_that_was_cut_short_left_behind_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in [".billing.yaml.new", ".notes.new", "billing.yaml", "other.yaml.new"] {
+            fs::write(at(name), "").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        assert!(!at(".billing.yaml.new").exists());
+        assert!([".notes.new", "billing.yaml", "other.yaml.new"].iter().all(|name| at(name).exists()));
+    }
 }

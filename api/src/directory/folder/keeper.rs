@@ -22,7 +22,7 @@ use super::requests::Request;
 use super::worker::{Desired, Worker};
 use super::{FileError, OpenError};
 use crate::directory::host::DeviceHost;
-use crate::directory::{Devices, DirectoryError};
+use crate::directory::{Deletion, Devices, DirectoryError};
 
 /// How long devices may take to stop, all side by side; each has ten seconds.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -67,6 +67,9 @@ impl Keeper {
         let finished = data.finish_deletions();
         for device in finished.map_err(|source| OpenError::Data { path: root, source })? {
             tracing::warn!(%device, "the deletion of device {device} was cut short and is finished now: the phone may list it until it is removed there");
+        }
+        if let Err(error) = files::remove_leftovers(&folder) {
+            tracing::warn!(%error, "what writing a manifest has left in the folder cannot be removed");
         }
         let texts = files::read_folder(&folder);
         let texts = texts.map_err(|source| OpenError::Folder { path: folder.clone(), source })?;
@@ -319,12 +322,12 @@ impl Keeper {
         let keys: Vec<DeviceKey> =
             self.entries.values().filter(|entry| gone(entry)).map(|e| e.key.clone()).collect();
         for key in &keys {
-            self.forget(key, || Ok(()));
+            self.forget(key, || Ok(Deletion::Done));
         }
         !keys.is_empty()
     }
 
-    pub(super) fn forget(&mut self, key: &DeviceKey, outcome: impl Fn() -> Result<(), DirectoryError>) {
+    pub(super) fn forget(&mut self, key: &DeviceKey, outcome: impl Fn() -> Result<Deletion, DirectoryError>) {
         let Some(mut entry) = self.entries.remove(key) else { return };
         self.claims.release(&entry.record.uid);
         for waiting in entry.life.waiting() {
@@ -459,4 +462,4 @@ async fn sleep_until(at: Option<Timestamp>) {
     tokio::time::sleep(until + Duration::from_millis(20)).await;
 }
 
-pub(super) type Waiting = oneshot::Sender<Result<(), DirectoryError>>;
+pub(super) type Waiting = oneshot::Sender<Result<Deletion, DirectoryError>>;

@@ -40,7 +40,7 @@ use tokio::sync::{mpsc, oneshot, watch as watched};
 use utoipa::ToSchema;
 
 use super::host::DeviceHost;
-use super::{Away, Device, DeviceChange, DeviceDirectory, Devices, DirectoryError};
+use super::{Away, Deletion, Device, DeviceChange, DeviceDirectory, Devices, DirectoryError};
 use keeper::{Keeper, Picture};
 use requests::Request;
 
@@ -184,7 +184,7 @@ impl DeviceDirectory for FolderDirectory {
         self.ask(|reply| Request::Update(key.clone(), spec_patch, reply)).await
     }
 
-    async fn delete(&self, key: &DeviceKey) -> Result<(), DirectoryError> {
+    async fn delete(&self, key: &DeviceKey) -> Result<Deletion, DirectoryError> {
         self.ask(|reply| Request::Delete(key.clone(), reply)).await
     }
 

@@ -43,14 +43,14 @@ impl Keeper {
                 entry.busy = entry.wanted != Desired::Stop;
                 return self.judge_all();
             }
-            News::Erased(Ok(())) => {
+            News::Erased(Ok(deletion)) => {
                 tracing::info!(device = %key, "device {key} is deleted, with its data");
-                self.forget(key, || Ok(()));
+                self.forget(key, || Ok(deletion));
                 return self.judge_all();
             }
             News::Erased(Err(error)) => {
                 tracing::error!(device = %key, %error, "the data of device {key} could not be removed; it is tried again at the next start");
-                let detail = "the device is stopped and unlinked, but its data could not be removed";
+                let detail = "the device is stopped, but its data could not be removed";
                 self.forget(key, || Err(DirectoryError::Unavailable { detail: detail.into(), source: None }));
                 return self.judge_all();
             }
@@ -70,7 +70,7 @@ impl Keeper {
         entry.wanted = Desired::Stop;
         entry.busy = false;
         entry.client = None;
-        entry.heard = entry::broken("its task failed; the log says where".to_owned());
+        entry.heard = entry::broken("the device's task failed; the log says where".to_owned());
         entry.status = entry.judge(&mut self.claims, Timestamp::now()).status;
         if matches!(entry.life, Life::Deleting(_)) {
             let detail = "the device's task failed; its data is removed at the next start";

@@ -9,7 +9,7 @@ use enlace_crds::WhatsAppDevice;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use crate::directory::{Device, DirectoryError};
+use crate::directory::{Deletion, Device, DirectoryError};
 
 type Reply<T> = oneshot::Sender<Result<T, DirectoryError>>;
 
@@ -20,7 +20,7 @@ pub(super) enum Request {
     /// Change its spec by a merge patch.
     Update(DeviceKey, serde_json::Value, Reply<Arc<Device>>),
     /// Delete it.
-    Delete(DeviceKey, Reply<()>),
+    Delete(DeviceKey, Reply<Deletion>),
     /// Ask it for codes to link.
     Pair(DeviceKey, Timestamp, Reply<Arc<Device>>),
     /// Look at the folder.
@@ -48,5 +48,5 @@ pub(super) enum News {
     /// The worker panicked.
     Died,
     /// It does not run any more and its data is gone, or could not be removed. The worker has ended.
-    Erased(std::io::Result<()>),
+    Erased(std::io::Result<Deletion>),
 }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::data;
 use super::requests::{News, Request};
+use crate::directory::Deletion;
 use crate::directory::host::{DeviceHost, RunningDevice};
 
 /// How long a device may take to unlink itself at WhatsApp before its data goes anyway.
@@ -188,26 +189,30 @@ impl Task {
     }
 
     async fn erase(self, running: Option<Running>, linked: bool) {
+        let mut deletion = Deletion::Done;
         if let Some(running) = running {
             let device = &self.key;
             match tokio::time::timeout(LOG_OUT_TIMEOUT, running.device.client().log_out()).await {
                 Ok(Ok(_)) => tracing::info!(%device, "device {device} was unlinked"),
                 Ok(Err(error)) => {
+                    deletion = Deletion::StillListed;
                     tracing::warn!(%device, error = &error as &dyn std::error::Error, "device {device} could not be unlinked: the phone lists it until it is removed there");
                 }
                 Err(_) => {
+                    deletion = Deletion::StillListed;
                     tracing::warn!(%device, "device {device} was not unlinked in time: the phone lists it until it is removed there");
                 }
             }
             running.device.stop().await;
         } else if linked {
+            deletion = Deletion::StillListed;
             let device = &self.key;
             tracing::warn!(%device, "device {device} did not run and is not unlinked: a phone that it was linked to lists it until it is removed there");
         }
         let directory = self.directory.clone();
         let erased = tokio::task::spawn_blocking(move || data::erase(&directory)).await;
         let erased = erased.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        self.tell(News::Erased(erased)).await;
+        self.tell(News::Erased(erased.map(|()| deletion))).await;
     }
 
     async fn tell(&self, news: News) {

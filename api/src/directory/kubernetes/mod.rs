@@ -51,7 +51,7 @@ use kube::Client;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Away, Device, DeviceChange, DeviceDirectory, DirectoryError, FileError};
+use super::{Away, Deletion, Device, DeviceChange, DeviceDirectory, DirectoryError, FileError};
 use watches::Known;
 
 pub use pods::DEVICE_PORT;
@@ -147,14 +147,14 @@ impl DeviceDirectory for KubernetesDirectory {
         Ok(self.seen(changed).await)
     }
 
-    async fn delete(&self, key: &DeviceKey) -> Result<(), DirectoryError> {
+    async fn delete(&self, key: &DeviceKey) -> Result<Deletion, DirectoryError> {
         let uid = self.write_end(key).await?;
         let mut known = self.known.clone();
         let gone = known.wait_for(|known| {
             known.devices.get(key).is_none_or(|device| device.resource.metadata.uid != uid)
         });
         if matches!(tokio::time::timeout(DELETION, gone).await, Ok(Ok(_))) || self.is_gone(key, uid).await? {
-            return Ok(());
+            return Ok(Deletion::Done);
         }
         let detail = format!(
             "{key} is being deleted, and was not gone after {} s: it is unlinked at WhatsApp first",
