@@ -129,7 +129,10 @@ fn accepted(observed: &Observation<'_>) -> Verdict {
         }
         (ClaimOutcome::Duplicate { holder }, _) => {
             let holder = holder.as_ref().map_or_else(|| "another device".to_owned(), ToString::to_string);
-            Verdict::no(DUPLICATE_NUMBER, format!("the number belongs to {holder}"))
+            let message = format!(
+                "the number belongs to {holder}: use another number here, or delete that device first"
+            );
+            Verdict::no(DUPLICATE_NUMBER, message)
         }
     }
 }
@@ -142,7 +145,12 @@ fn pod_ready(observed: &Observation<'_>, phase: Phase) -> Verdict {
         }
         Some(_) => match observed.place {
             Place::Pod => Verdict::no("PodNotReady", "the pod is starting, or its container is not ready"),
-            Place::Process => Verdict::no("NotStarted", "the device is starting or stopping"),
+            Place::Process => {
+                // One that cannot be started says why in place of a state.
+                let failed = observed.state().filter(|_| phase == Phase::Failed);
+                let why = failed.and_then(|state| state.message.as_deref());
+                Verdict::no("NotStarted", why.unwrap_or("the device is starting or stopping"))
+            }
         },
         None => match observed.place {
             Place::Pod => Verdict::no(without_pod(observed, phase), "there is no pod"),
@@ -166,10 +174,7 @@ fn without_pod(observed: &Observation<'_>, phase: Phase) -> String {
 
 fn paired(previous: &WhatsAppDeviceStatus, observed: &Observation<'_>, phase: Phase) -> Verdict {
     if phase == Phase::PairingExpired {
-        let command = match observed.place {
-            Place::Pod => "kubectl enlace pair",
-            Place::Process => "enlace pair",
-        };
+        let command = pair_command(observed.place);
         let message = format!("no phone linked within pairing.timeout; `{command}` starts again");
         return Verdict::no(phase, message);
     }
@@ -182,8 +187,19 @@ fn paired(previous: &WhatsAppDeviceStatus, observed: &Observation<'_>, phase: Ph
     let message = state.message.as_deref().unwrap_or("no phone is linked");
     match state.reason.filter(|reason| ends_a_link(*reason)) {
         Some(reason) => Verdict::no(reason, message),
-        None if state.paired => Verdict::no(DUPLICATE_NUMBER, "the number that linked is not this device's"),
+        None if state.paired => {
+            let message = "the number that linked is not this device's: link a phone with another one";
+            Verdict::no(DUPLICATE_NUMBER, message)
+        }
         None => Verdict::no("NotLinked", message),
+    }
+}
+
+/// What asks for codes on the command line.
+const fn pair_command(place: Place) -> &'static str {
+    match place {
+        Place::Pod => "kubectl enlace pair",
+        Place::Process => "enlace pair",
     }
 }
 
@@ -272,6 +288,9 @@ fn ready(
     if connected.reason == unreachable(observed) {
         return connected.clone();
     }
+    if let Some(obstacle) = obstacle(observed, connected) {
+        return obstacle;
+    }
     match phase {
         Phase::Connected => Verdict::yes(READY, ""),
         Phase::AwaitingScan | Phase::AwaitingCode | Phase::PasskeyRequired => {
@@ -280,7 +299,11 @@ fn ready(
         Phase::Reconnecting => Verdict::yes(phase, "running; the connection comes back by itself"),
         // Nobody scanned, and codes stopped: a human has yet to act.
         Phase::Disconnected if observed.state().is_none_or(|state| !state.paired) => {
-            Verdict::yes(&connected.reason, "running; a phone has yet to link")
+            let command = pair_command(observed.place);
+            let message = format!(
+                "running; a phone has yet to link, and there is no code: `{command}` asks for new ones"
+            );
+            Verdict::yes(&connected.reason, message)
         }
         Phase::Pending
         | Phase::Starting
@@ -293,4 +316,20 @@ fn ready(
         | Phase::Suspended
         | Phase::Failed => Verdict::no(phase, connected.message.clone()),
     }
+}
+
+/// What keeps a device from connecting until somebody makes room or mends its files, although it is tried again and again.
+fn obstacle(observed: &Observation<'_>, connected: &Verdict) -> Option<Verdict> {
+    let help = match (observed.state()?.reason?, observed.place) {
+        (Reason::DiskFull, Place::Pod) => "raise spec.storage.size, or make room on the volume",
+        (Reason::DiskFull, Place::Process) => "make room on the disk",
+        (Reason::StoreFailed, Place::Pod) => "look at the volume and at the log of the pod",
+        (Reason::StoreFailed, Place::Process) => "look at the disk, the data directory and the log",
+        _ => return None,
+    };
+    let message = match connected.message.as_str() {
+        "" => help.to_owned(),
+        message => format!("{help}: {message}"),
+    };
+    Some(Verdict::no(&connected.reason, message))
 }

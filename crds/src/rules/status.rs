@@ -6,6 +6,7 @@
 use enlace_contract::state::{Account, ClaimState, Disconnect, PairingText, Phase, QrCode};
 use jiff::Timestamp;
 
+use super::claims;
 use super::conditions::conditions;
 use super::observation::{Observation, Observed};
 use super::phase::phase;
@@ -25,10 +26,7 @@ pub fn status(
     let published = observed.publish_in == PublishIn::Status;
     WhatsAppDeviceStatus {
         phase: Some(phase),
-        phone_number: account
-            .as_ref()
-            .map(|account| account.phone_number.to_string())
-            .or_else(|| observed.phone_number.clone()),
+        phone_number: number(previous, observed, account.as_ref()),
         qr: qr.filter(|_| published),
         pairing_code: pairing_code.filter(|_| published),
         account,
@@ -74,6 +72,18 @@ fn account(previous: &WhatsAppDeviceStatus, observed: &Observation<'_>) -> Optio
         .filter(|state| !matches!(state.claim, ClaimState::Pending | ClaimState::Refused))
         .and_then(|state| state.account.clone())
         .or_else(|| previous.account.clone())
+}
+
+/// The effective number: that of the session; without one the declared one, else that of the account that was linked last.
+fn number(
+    previous: &WhatsAppDeviceStatus,
+    observed: &Observation<'_>,
+    account: Option<&Account>,
+) -> Option<String> {
+    let decided = observed.state().is_none_or(|state| state.claim != ClaimState::Pending);
+    let linked = claims::session(observed.state(), previous).filter(|_| decided);
+    let text = |account: &Account| account.phone_number.to_string();
+    linked.map(text).or_else(|| observed.phone_number.clone()).or_else(|| account.map(text))
 }
 
 /// What the device alone knows.

@@ -100,6 +100,8 @@ fn each_situation_has_its_phase_and_its_conditions() {
     let logged_out = because(Phase::LoggedOut, Reason::LoggedOutOnPhone);
     let mismatch = because(Phase::LoggedOut, Reason::NumberMismatch);
     let conflict = DeviceState { paired: true, ..because(Phase::Conflict, Reason::Replaced) };
+    let full = DeviceState { paired: true, ..because(Phase::Reconnecting, Reason::DiskFull) };
+    let unread = because(Phase::Starting, Reason::StoreFailed);
     let refused = DeviceState { claim: ClaimState::Refused, ..connected() };
     let another =
         Mismatch { declared: "525550000002".parse().unwrap(), linked: "525550000001".parse().unwrap() };
@@ -158,6 +160,14 @@ fn each_situation_has_its_phase_and_its_conditions() {
         (
             seen(Observed::State(&reconnecting)),
             "Reconnecting Accepted=True/Accepted PodReady=True/PodReady Paired=True/Linked Connected=False/ConnectionLost Ready=True/Reconnecting",
+        ),
+        (
+            seen(Observed::State(&full)),
+            "Reconnecting Accepted=True/Accepted PodReady=True/PodReady Paired=True/Linked Connected=False/DiskFull Ready=False/DiskFull",
+        ),
+        (
+            seen(Observed::State(&unread)),
+            "Starting Accepted=True/Accepted PodReady=True/PodReady Paired=Unknown/Starting Connected=False/StoreFailed Ready=False/StoreFailed",
         ),
         (
             seen(Observed::State(&stopped)),
@@ -287,6 +297,58 @@ fn the_effective_number_is_the_linked_one_else_the_declared_one() {
     assert_eq!(first(&with(Observed::State(&scan))).phone_number.as_deref(), Some("525550000001"));
     assert_eq!(first(&with(Observed::State(&online))).phone_number.as_deref(), Some("5215550000001"));
     assert_eq!(first(&seen(Observed::State(&scan))).phone_number, None);
+    let out = because(Phase::LoggedOut, Reason::LoggedOutByRequest);
+    let linked = first(&seen(Observed::State(&online)));
+    let number = |observed: Observation<'_>| status(&linked, &observed, at(90)).phone_number;
+    let declared = |device| Observation { phone_number: Some("525550000009".into()), ..seen(device) };
+    assert_eq!(
+        number(declared(Observed::State(&out))).as_deref(),
+        Some("525550000009"),
+        "its session is gone"
+    );
+    assert_eq!(
+        number(seen(Observed::State(&out))).as_deref(),
+        Some("5215550000001"),
+        "the one that was linked last"
+    );
+    assert_eq!(number(declared(Observed::NotRunning)).as_deref(), Some("5215550000001"), "a session is kept");
+}
+
+#[test]
+fn what_stands_in_the_way_says_what_to_do() {
+    let duplicate =
+        |name: Option<&str>| ClaimOutcome::Duplicate { holder: name.map(|name| name.parse().unwrap()) };
+    let broken = because(Phase::Failed, Reason::StoreFailed);
+    let broken =
+        DeviceState { reason: None, message: Some("the device cannot be started: why".into()), ..broken };
+    let starting = Some(PodFacts { name: "billing".into(), ready: false, image: None, stuck: None });
+    let full = DeviceState { paired: true, ..because(Phase::Reconnecting, Reason::DiskFull) };
+    let nobody = because(Phase::Disconnected, Reason::NobodyScanned);
+    for (observed, kind, says) in [
+        (
+            Observation { claim: duplicate(Some("shop/other")), ..without_pod(seen(Observed::NotRunning)) },
+            "Accepted",
+            "the number belongs to shop/other: use another number here, or delete that device first",
+        ),
+        (seen(Observed::State(&full)), "Ready", "raise spec.storage.size, or make room on the volume: why"),
+        (
+            Observation { place: Place::Process, ..seen(Observed::State(&full)) },
+            "Ready",
+            "make room on the disk: why",
+        ),
+        (
+            Observation { place: Place::Process, ..seen(Observed::State(&nobody)) },
+            "Ready",
+            "running; a phone has yet to link, and there is no code: `enlace pair` asks for new ones",
+        ),
+        (
+            Observation { place: Place::Process, pod: starting, ..seen(Observed::State(&broken)) },
+            "Ready",
+            "the device cannot be started: why",
+        ),
+    ] {
+        assert_eq!(first(&observed).condition(kind).unwrap().message, says, "{observed:?}");
+    }
 }
 
 #[test]
