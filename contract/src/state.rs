@@ -142,7 +142,8 @@ pub enum Reason {
     PasskeyRequired,
     /// The volume has too little room: a full one would lose messages.
     DiskFull,
-    /// A message that came in could not be stored: the device connects again, and WhatsApp delivers it again.
+    /// The session cannot be opened, or a message that came in could not be stored: the device tries again, and WhatsApp delivers again what
+    /// it could not store.
     StoreFailed,
     /// The device is stopping.
     Stopping,

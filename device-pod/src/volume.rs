@@ -29,7 +29,8 @@ pub enum VolumeError {
     /// It is another device's.
     #[error(
         "the data directory {} belongs to the device with UID {found}, not to {expected}: \
-         give this device a directory of its own, or start it once with --adopt", .directory.display()
+         put its file device-uid back from a backup, give this device a directory of its own, or let a pod take it over \
+         (device-pod --adopt)", .directory.display()
     )]
     OtherDevice {
         /// The directory.

@@ -61,8 +61,11 @@ pub(super) async fn log_out(State(shared): State<Shared>) -> Result<Answer<Devic
     let phase = shared.state.borrow().phase;
     match ask(&shared, Command::LogOut).await? {
         Ok(state) => Ok(Answer(state)),
-        Err(error) => Err(Problem::new(StatusCode::CONFLICT, "NotConnected", error.to_string())
-            .with_phase(phase)
-            .retry_after(10)),
+        Err(error) => {
+            let problem =
+                Problem::new(StatusCode::CONFLICT, "NotConnected", error.to_string()).with_phase(phase);
+            // What rests is worth no other try.
+            Err(if phase.is_final() { problem } else { problem.retry_after(10) })
+        }
     }
 }

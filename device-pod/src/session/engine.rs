@@ -1,6 +1,8 @@
 //! The WhatsApp client, its events in our words.
 
 use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +12,7 @@ use enlace_contract::config::{DeviceConfig, PairingMethod};
 use enlace_contract::messages::MessageState;
 use enlace_contract::number::CanonicalNumber;
 use enlace_contract::state::{Account, Reason};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use whatsapp_rust::Jid;
@@ -35,6 +38,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const UNLINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many characters of its name a device tells the phone.
 const SHOWN_NAME: usize = 64;
+/// How every database of SQLite begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
 /// Receipts that wait to be written down. More are dropped, and counted.
 pub(crate) const RECEIPTS: usize = 4_096;
 
@@ -312,9 +317,24 @@ impl Drop for Engine {
 }
 
 async fn open(session: &Path) -> whatsapp_rust::anyhow::Result<SqliteStore> {
+    usable(session)?;
     // The outbound counter lease depends on FULL: a lost one would use keys twice.
     let settings = SqliteStoreConfig { synchronous: Synchronous::Full, ..SqliteStoreConfig::default() };
     Ok(SqliteStore::with_config(&session.to_string_lossy(), settings).await?)
+}
+
+/// Refuses at once what the store would try to open for half a minute: a file that cannot be opened, or is no database.
+fn usable(session: &Path) -> io::Result<()> {
+    match fs::metadata(session) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(known) if !known.is_file() => return Err(io::Error::other("it is not a file")),
+        Ok(_) => {}
+    }
+    let mut head = Vec::new();
+    let file = fs::OpenOptions::new().read(true).write(true).open(session)?;
+    file.take(SQLITE.len() as u64).read_to_end(&mut head)?;
+    if head.is_empty() || head == SQLITE { Ok(()) } else { Err(io::Error::other("it is not a database")) }
 }
 
 /// The account of a session store that no client has open; none when there is no session in it.
@@ -412,11 +432,8 @@ impl EventHandler for Tap {
             ))),
             Event::TemporaryBan(ban) => {
                 let told = ban.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
-                let hours = ban.expire.num_minutes().div_euclid(60);
-                Signal::Ended(Ending::Banned(format!(
-                    "WhatsApp banned this account for {hours} h ({:?}){told}",
-                    ban.code
-                )))
+                let banned = banned_for(ban.expire.num_seconds(), Timestamp::now());
+                Signal::Ended(Ending::Banned(format!("{banned} ({:?}){told}", ban.code)))
             }
             Event::ClientOutdated(_) => Signal::Outdated,
             Event::ConnectFailure(failure) => connect_failure(&failure.reason, failure.message.as_deref()),
@@ -457,6 +474,19 @@ impl EventHandler for Tap {
     }
 }
 
+/// What is said of a ban of so many seconds.
+fn banned_for(seconds: i64, now: Timestamp) -> String {
+    let minutes = seconds.max(0).saturating_add(59) / 60;
+    let length = match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    };
+    let end = now.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MAX);
+    let end = end.strftime("%Y-%m-%d %H:%M:%S UTC");
+    format!("WhatsApp banned this account for {length}, until {end}; `pair` tries again after that")
+}
+
 fn connect_failure(reason: &ConnectFailureReason, told: Option<&str>) -> Signal {
     let told = told.map(|text| format!(": {text}")).unwrap_or_default();
     match reason {
@@ -467,7 +497,7 @@ fn connect_failure(reason: &ConnectFailureReason, told: Option<&str>) -> Signal 
             )
         }
         ConnectFailureReason::TempBanned => Signal::Ended(Ending::Banned(format!(
-            "WhatsApp banned this account; it does not say for how long{told}"
+            "WhatsApp banned this account; it does not say for how long{told}: `pair` tries again"
         ))),
         other => Signal::Ended(Ending::Refused(format!("WhatsApp refused the login ({other:?}){told}"))),
     }
@@ -485,6 +515,21 @@ fn logout_text(message: Option<&whatsapp_rust::types::events::LogoutMessage>, ot
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ban_says_how_long_it_is_and_when_it_ends() {
+        let now = "2030-01-31T12:00:00Z".parse().unwrap();
+        for (seconds, said) in [
+            (60, "for 1 min, until 2030-01-31 12:01:00 UTC"),
+            (61, "for 2 min, until 2030-01-31 12:01:01 UTC"),
+            (86_400, "for 24 h, until 2030-02-01 12:00:00 UTC"),
+            (5_400, "for 1 h 30 min, until 2030-01-31 13:30:00 UTC"),
+            (i64::MAX, "until 9999-12-30"),
+        ] {
+            let text = banned_for(seconds, now);
+            assert!(text.contains(said) && text.ends_with("`pair` tries again after that"), "{text}");
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_run_is_over_when_its_end_is_heard_though_its_task_is_still_there() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use enlace_contract::config::DeviceConfig;
 use enlace_contract::number::CanonicalNumber;
-use enlace_contract::state::{Account, DeviceState, PairingText, QrCode, Reason};
+use enlace_contract::state::{Account, DeviceState, PairingText, Phase, QrCode, Reason};
 use enlace_contract::{program, qr};
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt as _;
@@ -55,8 +55,16 @@ pub(crate) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// What was asked for needs a connection.
 #[derive(Debug, thiserror::Error)]
-#[error("the device is not connected, so WhatsApp cannot be told; try again when it is")]
-pub(crate) struct Unavailable;
+pub(crate) enum Unavailable {
+    /// It comes back by itself.
+    #[error("the device is not connected, so WhatsApp cannot be told; try again when it is")]
+    Now,
+    /// It does not.
+    #[error(
+        "the device is {0}, so WhatsApp cannot be told: connect it first (`pair`), or remove it on the phone under Linked devices"
+    )]
+    Resting(Phase),
+}
 
 /// What the supervisor is made of.
 pub(crate) struct Supervisor {
@@ -194,8 +202,10 @@ impl Supervisor {
                 let answer = if self.online.borrow().is_some() || !self.machine.state.paired {
                     self.step(running, Event::LogoutRequested).await;
                     Ok(self.machine.state.clone())
+                } else if self.machine.state.phase.is_final() {
+                    Err(Unavailable::Resting(self.machine.state.phase))
                 } else {
-                    Err(Unavailable)
+                    Err(Unavailable::Now)
                 };
                 let _ = reply.send(answer);
             }
@@ -383,7 +393,7 @@ impl Supervisor {
                     Ok(None) => {}
                     Ok(Some(account)) => return Some(Event::SessionFound(account)),
                     Err(error) => {
-                        return Some(Event::Lost(Reason::ConnectFailed, Some(format!("{error:#}"))));
+                        return Some(Event::Lost(Reason::StoreFailed, Some(unreadable(&error))));
                     }
                 }
             }
@@ -403,7 +413,7 @@ impl Supervisor {
             .await;
             match engine {
                 Ok(engine) => running.engine = Some(engine),
-                Err(error) => return Some(Event::Lost(Reason::ConnectFailed, Some(format!("{error:#}")))),
+                Err(error) => return Some(Event::Lost(Reason::StoreFailed, Some(unreadable(&error)))),
             }
         }
         if let Some(engine) = &mut running.engine {
@@ -531,6 +541,14 @@ fn hand_over(to: &watch::Sender<Option<Arc<Client>>>, client: Option<&Arc<Client
         }
         !same
     });
+}
+
+/// What a person can do about a session that cannot be opened.
+fn unreadable(error: &whatsapp_rust::anyhow::Error) -> String {
+    format!(
+        "the session (session.db in the data directory) cannot be opened: {error:#}; it is tried again: put the file back from a backup, or \
+         remove it and link a phone anew"
+    )
 }
 
 fn after(duration: Duration) -> Timestamp {

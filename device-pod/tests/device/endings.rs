@@ -108,8 +108,33 @@ async fn a_ban_is_final_and_says_how_long() {
     let (world, device) = refused(failure).await;
     let state = device.until_phase(Phase::Banned).await;
     assert_eq!(state.reason, Some(Reason::TemporaryBan));
-    assert!(state.message.as_deref().unwrap().contains("24 h"), "{:?}", state.message);
+    let message = state.message.as_deref().unwrap();
+    let banned = message.strip_prefix("WhatsApp banned this account for 24 h, until ").unwrap();
+    assert!(banned.contains(" UTC; `pair` tries again after that ("), "{message}");
+    let logged_out = device.client.log_out().await.unwrap_err();
+    let ClientError::Refused(problem) = logged_out else { panic!("{logged_out}") };
+    assert!(
+        problem.detail.contains("`pair`") && problem.detail.contains("Linked devices"),
+        "{}",
+        problem.detail
+    );
     world.end(device).await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_opened_is_said_at_once() {
+    let (world, device, _) = linked().await;
+    device.device.stop().await;
+    let session = world.directory.path().join("session.db");
+    std::fs::write(&session, "no database at all").unwrap();
+    let device = world.start(quick()).await;
+    let patience = Duration::from_secs(10);
+    let said = device.until(|state| state.reason == Some(Reason::StoreFailed));
+    let state = tokio::time::timeout(patience, said).await.expect("it is tried for long before it is said");
+    let message = state.message.unwrap();
+    assert!(message.contains("session.db") && message.contains("not a database"), "{message}");
+    device.device.stop().await;
+    assert_eq!(std::fs::read(&session).unwrap(), b"no database at all", "it is left as it is");
 }
 
 #[tokio::test]
