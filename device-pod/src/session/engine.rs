@@ -318,9 +318,12 @@ impl Drop for Engine {
 
 async fn open(session: &Path) -> whatsapp_rust::anyhow::Result<SqliteStore> {
     usable(session)?;
-    // The outbound counter lease depends on FULL: a lost one would use keys twice.
-    let settings = SqliteStoreConfig { synchronous: Synchronous::Full, ..SqliteStoreConfig::default() };
-    Ok(SqliteStore::with_config(&session.to_string_lossy(), settings).await?)
+    Ok(SqliteStore::with_config(&session.to_string_lossy(), settings()).await?)
+}
+
+/// How a session is stored. The outbound counter lease depends on FULL: a lost one would use keys twice.
+fn settings() -> SqliteStoreConfig {
+    SqliteStoreConfig { synchronous: Synchronous::Full, ..SqliteStoreConfig::default() }
 }
 
 /// Refuses at once what the store would try to open for half a minute: a file that cannot be opened, or is no database.
@@ -529,6 +532,12 @@ mod tests {
             let text = banned_for(seconds, now);
             assert!(text.contains(said) && text.ends_with("`pair` tries again after that"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_session_is_on_disk_when_it_was_committed() {
+        // What SQLite makes of it is a test of the store's own crate.
+        assert!(matches!(settings().synchronous, Synchronous::Full));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

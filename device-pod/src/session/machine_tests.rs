@@ -544,3 +544,21 @@ fn a_session_that_is_found_in_a_foreign_directory_waits_and_one_that_links_there
     let (_, effects) = linked.step(Event::ClaimDecided(own(), false), at(2));
     assert_eq!(effects, vec![Effect::Remember, Effect::Unlink], "a link of this device is ended here");
 }
+
+#[test]
+fn a_passkey_that_is_asked_for_has_a_phase_of_its_own_and_a_link_goes_on() {
+    let shown = run(fresh(), [Event::Start, Event::Qr(qr())]);
+    let (asked, effects) = shown.step(Event::PasskeyAsked, at(1));
+    assert_eq!(effects, []);
+    assert_eq!(
+        (asked.state.phase, asked.state.reason),
+        (Phase::PasskeyRequired, Some(Reason::PasskeyRequired))
+    );
+    assert!(asked.state.message.as_deref().unwrap().contains("passkey"));
+    assert!(!asked.state.phase.is_final(), "a person can answer it on the phone");
+    let (linked, _) = asked.step(Event::Paired(account("5215550000001")), at(2));
+    assert_eq!(
+        (linked.state.phase, linked.state.reason, linked.state.message),
+        (Phase::Starting, None, None)
+    );
+}

@@ -325,7 +325,7 @@ impl Supervisor {
             changed
         });
         let client = running.engine.as_ref().map(Engine::client);
-        let connected = state.phase == enlace_contract::state::Phase::Connected;
+        let connected = state.phase == Phase::Connected;
         hand_over(&self.online, client.filter(|_| connected));
         hand_over(&self.link, client.filter(|_| self.machine.may_send()));
         metrics::gauge!("enlace_device_connected", "device" => self.config.key.to_string())
@@ -336,7 +336,8 @@ impl Supervisor {
         match effect {
             Effect::Dial => self.dial(running).await,
             Effect::DialLater(attempt) => {
-                running.retry_at = Some(Instant::now() + self.delay(attempt));
+                let first = self.config.connection.reconnect_delay.get();
+                running.retry_at = Some(Instant::now() + delay(first, attempt));
                 None
             }
             Effect::Close => {
@@ -441,20 +442,6 @@ impl Supervisor {
         }
     }
 
-    /// The delay before an attempt: the configured one, doubled each time up to the longest, each with jitter.
-    fn delay(&self, attempt: u32) -> Duration {
-        let first = self.config.connection.reconnect_delay.get();
-        if attempt == 0 {
-            return first.max(MIN_DELAY);
-        }
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(first)
-            .with_max_delay(MAX_DELAY.max(first))
-            .without_max_times();
-        let delay = backoff.build().nth(attempt as usize).unwrap_or(MAX_DELAY);
-        delay.mul_f64(rand::rng().random_range(JITTER)).max(MIN_DELAY)
-    }
-
     /// Takes a version that was found for the next attempt, if it is newer than the one that was refused.
     async fn adopt_version(&mut self, found: Option<WebVersion>) -> bool {
         let Some(found) = found.filter(|found| *found > self.endpoints.version(self.version)) else {
@@ -469,6 +456,19 @@ impl Supervisor {
         }
         true
     }
+}
+
+/// The delay before an attempt: the first one is as configured, then it is doubled each time up to the longest, each with jitter.
+fn delay(first: Duration, attempt: u32) -> Duration {
+    if attempt == 0 {
+        return first.max(MIN_DELAY);
+    }
+    let backoff = ExponentialBuilder::default()
+        .with_min_delay(first)
+        .with_max_delay(MAX_DELAY.max(first))
+        .without_max_times();
+    let delay = backoff.build().nth(attempt as usize).unwrap_or(MAX_DELAY);
+    delay.mul_f64(rand::rng().random_range(JITTER)).max(MIN_DELAY)
 }
 
 /// Looks the newest version of WhatsApp Web up, once.
@@ -563,5 +563,78 @@ async fn expiry(code: Option<&PairingText>) {
             tokio::time::sleep(Duration::try_from(left).unwrap_or(Duration::ZERO)).await;
         }
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::machine::Memory;
+
+    #[test]
+    fn delays_begin_as_configured_double_up_to_the_longest_and_vary() {
+        let seconds = Duration::from_secs;
+        assert_eq!(delay(seconds(5), 0), seconds(5), "the first one is not varied");
+        assert_eq!(delay(Duration::ZERO, 0), MIN_DELAY);
+        assert_eq!(delay(seconds(900), 0), seconds(900), "the configured one may be longer than the longest");
+        for (first, attempt, middle) in [
+            (seconds(5), 1, seconds(10)),
+            (seconds(5), 2, seconds(20)),
+            (seconds(5), 5, seconds(160)),
+            (seconds(5), 6, MAX_DELAY),
+            (seconds(5), 20, MAX_DELAY),
+            (seconds(5), 1_000_000, MAX_DELAY),
+            (seconds(900), 3, seconds(900)),
+        ] {
+            let delays: Vec<Duration> = (0..200).map(|_| delay(first, attempt)).collect();
+            let (shortest, longest) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+            let said = format!("{first:?} {attempt}: {shortest:?} to {longest:?}");
+            assert!(*shortest >= middle.mul_f64(0.8) && *longest < middle.mul_f64(1.2), "{said}");
+            assert!(*longest > shortest.mul_f64(1.2), "devices come back apart: {said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pairing_code_that_nobody_types_expires() {
+        let directory = tempfile::tempdir().unwrap();
+        // Somebody who accepts connections and says nothing: the client stays at its first step.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let websocket = format!("ws://{}/ws/chat", silent.local_addr().unwrap());
+        let config: DeviceConfig = serde_json::from_value(serde_json::json!({
+            "uid": "uid-1", "key": "default/billing", "phoneNumber": "525550000001",
+            "pairing": { "method": "PairingCode" },
+        }))
+        .unwrap();
+        let volume = Volume::open(directory.path(), &config.uid, false).unwrap();
+        let store = Store::open(&volume.database()).await.unwrap();
+        let code = PairingText { code: "ABCD1234".into(), expires_at: after(Duration::from_millis(300)) };
+        let (machine, _) =
+            Machine::new(policy(&config), Memory::default()).step(Event::PairingCode(code), Timestamp::now());
+        assert_eq!(machine.state.phase, Phase::AwaitingCode);
+        let state = watch::Sender::new(machine.state.clone());
+        let mut states = state.subscribe();
+        let supervisor = Supervisor {
+            config,
+            endpoints: Endpoints { websocket, ..Endpoints::default() },
+            store,
+            volume,
+            reserve: watch::channel(0).1,
+            machine,
+            version: None,
+            acks: Acks::default(),
+            receipts: mpsc::channel(1).0,
+            newest: watch::Sender::new(0),
+            state,
+            link: watch::Sender::new(None),
+            online: watch::Sender::new(None),
+            beat: watch::Sender::new(Instant::now()),
+        };
+        let (commands, requests) = mpsc::channel(1);
+        let running = tokio::spawn(supervisor.run(requests));
+        let expired = states.wait_for(|state| state.phase == Phase::Disconnected);
+        let state = tokio::time::timeout(Duration::from_secs(60), expired).await.unwrap().unwrap().clone();
+        assert_eq!((state.reason, state.pairing_code), (Some(Reason::NobodyScanned), None));
+        drop(commands);
+        running.await.unwrap();
     }
 }

@@ -1,10 +1,13 @@
 //! Each way a connection can end, and the phase and reason it ends in.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use enlace_contract::client::{ClientError, DeviceClient};
 use enlace_contract::state::{PairRequest, Phase, Reason};
-use whatsapp_simulator::{Linked, LoginFailure};
+use enlace_device_pod::endpoints::Endpoints;
+use whatsapp_simulator::{Linked, LoginFailure, LoginOutcome};
 
 use crate::fixture::{NUMBER, OTHER, Running, World, quick};
 
@@ -48,7 +51,9 @@ async fn a_server_that_answers_503_is_tried_again() {
 async fn a_stream_that_ends_with_503_comes_back() {
     let (world, device, linked) = linked().await;
     world.control().server().stream_error(NUMBER, linked.device, 503).await.unwrap();
-    device.until_phase(Phase::Reconnecting).await;
+    let state = device.until_phase(Phase::Reconnecting).await;
+    // The engine does not tell why an open stream ends.
+    assert_eq!(state.reason, Some(Reason::ConnectionLost));
     device.until_phase(Phase::Connected).await;
     world.end(device).await;
 }
@@ -145,13 +150,48 @@ async fn a_locked_account_is_banned() {
     world.end(device).await;
 }
 
+/// A linked device whose next logins are refused as outdated, how often it looked for a newer version, and what it finds.
+async fn outdated(logins: usize, page: &'static str) -> (World, Running, Arc<AtomicU32>) {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    device.device.stop().await;
+    let looks = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&looks);
+    let answer = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(page)
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let media = Some(format!("http://{}", listener.local_addr().unwrap()));
+    let router = axum::Router::new().route("/sw.js", axum::routing::get(answer));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    for _ in 0..logins {
+        world.control().server().fail_next_login(LoginFailure::with_reason(405)).await.unwrap();
+    }
+    let device = world.start_at(quick(), Endpoints { media, ..world.endpoints() }).await;
+    (world, device, looks)
+}
+
 #[tokio::test]
 async fn an_outdated_client_looks_for_a_newer_version_once() {
-    let (world, device) = refused(LoginFailure::with_reason(405)).await;
-    // The simulator has no page with a newer version.
-    let state = device.until_phase(Phase::Outdated).await;
-    assert_eq!(state.reason, Some(Reason::ClientOutdated));
-    assert!(state.message.as_deref().unwrap().contains("update Enlace"), "{:?}", state.message);
+    for (refused, page) in [(1, "no version at all"), (2, "\"client_revision\":4000000001")] {
+        let (world, device, looks) = outdated(refused, page).await;
+        let state = device.until_phase(Phase::Outdated).await;
+        assert_eq!(state.reason, Some(Reason::ClientOutdated));
+        assert!(state.message.as_deref().unwrap().contains("update Enlace"), "{:?}", state.message);
+        assert_eq!(looks.load(Ordering::Relaxed), 1, "{page}");
+        let logins = world.control().server().logins().await.unwrap();
+        let outdated = LoginOutcome::Refused { reason: 405 };
+        assert_eq!(logins.iter().filter(|login| login.outcome == outdated).count(), refused, "{page}");
+        world.end(device).await;
+    }
+}
+
+#[tokio::test]
+async fn a_newer_version_that_is_found_connects() {
+    let (world, device, looks) = outdated(1, "\"client_revision\":4000000001").await;
+    device.until_phase(Phase::Connected).await;
+    assert_eq!(looks.load(Ordering::Relaxed), 1);
     world.end(device).await;
 }
 

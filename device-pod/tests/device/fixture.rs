@@ -9,7 +9,9 @@ use enlace_contract::state::{DeviceState, Phase};
 use enlace_device_pod::Device;
 use enlace_device_pod::endpoints::Endpoints;
 use tempfile::TempDir;
-use whatsapp_simulator::{Control, Linked, LoginRecord, Options, PhoneControl, Simulator, overlaps};
+use whatsapp_simulator::{
+    Control, Linked, LoginRecord, Options, PhoneControl, Simulator, overlaps, overlaps_by_number,
+};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,7 +59,12 @@ impl World {
     }
 
     pub(crate) async fn start(&self, config: DeviceConfig) -> Running {
-        let device = Device::start(config, self.directory.path(), self.endpoints(), false).await.unwrap();
+        self.start_at(config, self.endpoints()).await
+    }
+
+    /// A device that goes elsewhere than to the simulator.
+    pub(crate) async fn start_at(&self, config: DeviceConfig, endpoints: Endpoints) -> Running {
+        let device = Device::start(config, self.directory.path(), endpoints, false).await.unwrap();
         let client = DeviceClient::in_process(device.router());
         Running { device, client }
     }
@@ -76,10 +83,12 @@ impl World {
         self.assert_one_client_at_a_time().await;
     }
 
-    /// No identity had two live sockets at any time.
+    /// No identity and no number had two live sockets at any time.
     pub(crate) async fn assert_one_client_at_a_time(&self) {
         let logins: Vec<LoginRecord> = self.control().server().logins().await.unwrap();
         assert!(overlaps(&logins).is_empty(), "two live sockets of one identity: {:#?}", overlaps(&logins));
+        let pairs = overlaps_by_number(&logins);
+        assert!(pairs.is_empty(), "two live sockets of one number: {pairs:#?}");
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use enlace_contract::number::PhoneNumber;
-use enlace_contract::state::{ClaimDecision, ClaimState, PairRequest, Phase, Reason};
-use http::Request;
+use enlace_contract::problem::Problem;
+use enlace_contract::state::{ClaimDecision, ClaimState, PairRequest, PairingText, Phase, Reason};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use whatsapp_simulator::Options;
@@ -82,14 +83,75 @@ async fn the_drawn_qr_code_is_read_as_the_code() {
     assert_eq!(picture.detect_grids()[0].decode().unwrap().1, qr.code);
     assert_eq!(fetch(&device, "/v1/qr?format=raw").await, qr.code.as_bytes());
     assert_eq!(fetch(&device, "/v1/qr?format=terminal").await, format!("{}\n", qr.text).as_bytes());
-    assert!(fetch(&device, "/v1/qr?format=svg").await.starts_with(b"<?xml"));
+    let svg = String::from_utf8(fetch(&device, "/v1/qr?format=svg").await).unwrap();
+    let (side, dark) = modules(&svg);
+    let mut picture = rqrr::PreparedImage::prepare_from_greyscale(side, side, |x, y| {
+        let is_dark = dark.iter().any(|[left, top, width, height]| {
+            (*left..left + width).contains(&x) && (*top..top + height).contains(&y)
+        });
+        if is_dark { 0 } else { 255 }
+    });
+    assert_eq!(picture.detect_grids()[0].decode().unwrap().1, qr.code);
+
+    for (accept, kind) in [
+        ("image/png", "image/png"),
+        ("image/svg+xml", "image/svg+xml"),
+        ("image/avif, image/png;q=0.8, */*", "image/png"),
+        ("text/plain", "text/plain; charset=utf-8"),
+        ("*/*", "text/plain; charset=utf-8"),
+    ] {
+        let request = Request::get("/v1/qr").header("accept", accept).body(Body::empty()).unwrap();
+        let response = device.client.forward(request).await.unwrap();
+        assert_eq!(response.headers()["content-type"], kind, "{accept}");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["enlace-code-expires-at"], qr.expires_at.to_string());
+    }
+    assert_eq!(
+        refused(&device, "/v1/pairing-code").await,
+        "there is no pairing code yet: the device is AwaitingScan"
+    );
+    world.phone().scan(&qr.code).await.unwrap();
+    device.until_phase(Phase::Connected).await;
+    assert_eq!(refused(&device, "/v1/qr").await, "there is no QR code: the device is linked");
     world.end(device).await;
+}
+
+/// The side of a drawing, and its dark rectangles: left, top, width, height.
+fn modules(svg: &str) -> (usize, Vec<[usize; 4]>) {
+    let number = |text: &str| text.parse::<usize>().unwrap();
+    let between = |text: &str, open: &str, close: &str| -> String {
+        text.split_once(open).unwrap().1.split_once(close).unwrap().0.to_owned()
+    };
+    assert!(svg.starts_with("<?xml") && svg.ends_with("</svg>"), "{svg}");
+    assert_eq!(
+        (between(svg, "<rect x=\"0\" y=\"0\" ", "/>").contains("#fff"), svg.contains("path fill=\"#000\"")),
+        (true, true)
+    );
+    let rectangles = between(svg, " d=\"", "\"");
+    let rectangles = rectangles.split('M').skip(1).map(|rectangle| {
+        let (at, rest) = rectangle.split_once('h').unwrap();
+        let (left, top) = at.split_once(' ').unwrap();
+        let (width, rest) = rest.split_once('v').unwrap();
+        let (height, _) = rest.split_once('H').unwrap();
+        [left, top, width, height].map(number)
+    });
+    (number(&between(svg, "width=\"", "\"")), rectangles.collect())
 }
 
 async fn fetch(device: &crate::fixture::Running, path: &str) -> Vec<u8> {
     let response = device.client.forward(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
     assert!(response.status().is_success(), "{path}: {}", response.status());
     response.into_body().collect().await.unwrap().to_bytes().to_vec()
+}
+
+/// Why there is no code.
+async fn refused(device: &crate::fixture::Running, path: &str) -> String {
+    let response = device.client.forward(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+    let problem: Problem =
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(problem.reason, "NoCode");
+    problem.detail
 }
 
 #[tokio::test]
@@ -100,8 +162,12 @@ async fn a_code_that_is_typed_on_the_phone_links() {
     let state = device.until_phase(Phase::AwaitingCode).await;
     let code = state.pairing_code.unwrap().code;
     assert_eq!((code.len(), state.qr), (8, None));
+    let shown: PairingText = serde_json::from_slice(&fetch(&device, "/v1/pairing-code").await).unwrap();
+    assert_eq!(shown.code, code);
+    assert!(shown.expires_at > jiff::Timestamp::now());
     world.phone().enter_code(&code).await.unwrap();
     device.until_phase(Phase::Connected).await;
+    assert_eq!(refused(&device, "/v1/pairing-code").await, "there is no pairing code: the device is linked");
     world.end(device).await;
 }
 

@@ -3,10 +3,13 @@
 use axum::body::Body;
 use enlace_contract::events::DeviceEvent;
 use enlace_contract::inbox::InboxRecord;
+use enlace_contract::problem::Problem;
 use enlace_contract::state::{Phase, Reason};
+use enlace_device_pod::endpoints::Endpoints;
 use futures::StreamExt as _;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
+use whatsapp_simulator::{MediaKind, NewMedia};
 
 use crate::fixture::{NUMBER, PATIENCE, Running, World, quick};
 
@@ -107,5 +110,60 @@ async fn a_message_that_cannot_be_stored_ends_the_connection_and_is_recorded_in_
     assert_eq!(other.len(), 1);
     assert_eq!(device.until_phase(Phase::Connected).await.reason, None);
     assert!(device.client.inbox(5, 10).await.unwrap().items.is_empty());
+    world.end(device).await;
+}
+
+/// The answer to a request for the file of a record.
+async fn fetch(device: &Running, sequence: i64) -> http::Response<Body> {
+    let request = Request::get(format!("/v1/inbox/{sequence}/media")).body(Body::empty()).unwrap();
+    device.client.forward(request).await.unwrap()
+}
+
+async fn problem_of(response: http::Response<Body>) -> Problem {
+    serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn pictures_videos_and_sounds_are_fetched_and_say_why_when_they_cannot_be() {
+    let world = World::new().await;
+    let (device, _) = world.linked(quick()).await;
+    let kinds = [
+        (MediaKind::Image, "image", "image/jpeg", b"a picture".as_slice()),
+        (MediaKind::Video, "video", "video/mp4", b"a video"),
+        (MediaKind::Audio, "audio", "audio/ogg; codecs=opus", b"a sound"),
+        (MediaKind::Sticker, "sticker", "image/webp", b"a sticker"),
+    ];
+    for (kind, _, mime_type, bytes) in kinds {
+        let media = NewMedia { kind, mime_type: mime_type.into(), file_name: None, caption: None };
+        world.other().send_media(NUMBER, media, bytes).await.unwrap();
+    }
+    let records = until_records(&device, kinds.len()).await;
+    for (record, (_, kind, mime_type, bytes)) in records.iter().zip(kinds) {
+        let size = record.media.as_ref().unwrap().size;
+        assert_eq!((record.kind.as_str(), size), (kind, Some(bytes.len() as u64)));
+        let response = fetch(&device, record.sequence).await;
+        assert_eq!(response.status(), StatusCode::OK, "{kind}");
+        assert_eq!(response.headers()["content-type"], mime_type);
+        assert_eq!(response.headers()["content-disposition"], "attachment");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), bytes, "{kind}");
+    }
+    device.device.stop().await;
+
+    // WhatsApp has the files no more.
+    let nothing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let media = Some(format!("http://{}", nothing.local_addr().unwrap()));
+    tokio::spawn(async move { axum::serve(nothing, axum::Router::new()).await });
+    let device = world.start_at(quick(), Endpoints { media, ..world.endpoints() }).await;
+    device.until_phase(Phase::Connected).await;
+    let gone = problem_of(fetch(&device, 1).await).await;
+    assert_eq!((gone.status, gone.reason.as_str(), gone.retry_after), (502, "MediaUnavailable", None));
+    device.device.stop().await;
+
+    let websocket = "ws://127.0.0.1:1/ws/chat".into();
+    let device = world.start_at(quick(), Endpoints { websocket, ..world.endpoints() }).await;
+    let away = problem_of(fetch(&device, 1).await).await;
+    assert_eq!((away.status, away.reason.as_str(), away.retry_after), (503, "NotConnected", Some(10)));
+    assert!(away.phase.is_some() && away.detail.contains("try again when it is Connected"), "{away:?}");
     world.end(device).await;
 }
