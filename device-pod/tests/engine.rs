@@ -228,6 +228,12 @@ async fn texts_and_documents_go_both_ways_by_lid() {
     a_text_and_a_document_go_both_ways(lid(true)).await;
 }
 
+/// No identity had two live sockets at any time.
+async fn one_client_at_a_time(control: &Control) {
+    let logins = control.server().logins().await.unwrap();
+    assert!(overlaps(&logins).is_empty(), "{logins:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pairing_code_links_the_phone_it_was_made_for() {
     let simulator = Simulator::start(lid(false)).await.unwrap();
@@ -245,6 +251,7 @@ async fn a_pairing_code_links_the_phone_it_was_made_for() {
     assert_eq!(linked.phone, OWN);
     companion.connected().await;
     companion.stop().await;
+    one_client_at_a_time(&simulator.control()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -310,6 +317,7 @@ async fn a_message_that_cannot_be_decrypted_is_asked_for_again() {
         let wire = control.server().wire_messages(OWN).await.unwrap();
         assert_eq!((wire[0].count, wire[0].resends), (1, 1));
         companion.stop().await;
+        one_client_at_a_time(&simulator.control()).await;
     }
 }
 
@@ -345,6 +353,7 @@ async fn two_companions_of_one_number_see_what_the_other_writes() {
         second.message(&id).await;
         first.stop().await;
         second.stop().await;
+        one_client_at_a_time(&simulator.control()).await;
     }
 }
 
@@ -360,4 +369,5 @@ async fn a_mexican_number_is_found_under_its_other_spelling_and_an_unregistered_
     let found: Vec<_> = found.iter().map(|user| (user.jid.user.as_str(), user.is_registered)).collect();
     assert_eq!(found, [("5215500000077", true), ("5255500000099", false), ("5255500000033", true)]);
     companion.stop().await;
+    one_client_at_a_time(&simulator.control()).await;
 }

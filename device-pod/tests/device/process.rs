@@ -303,6 +303,7 @@ async fn neither_codes_nor_numbers_are_in_the_log() {
     for secret in [code.as_str(), NUMBER, OTHER, "words of"] {
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
+    world.assert_one_client_at_a_time().await;
 }
 
 #[tokio::test]
