@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use enlace_contract::client::DeviceClient;
-use enlace_contract::messages::MessageState;
+use enlace_contract::messages::MessagePage;
 use enlace_contract::state::Phase;
 use enlace_contract::token::TokenSigner;
 use http::Request;
@@ -17,9 +17,14 @@ use crate::fixture::{NUMBER, OTHER, PATIENCE, World};
 use crate::process::Program;
 
 const ROUNDS: usize = 10;
-const MESSAGES: usize = 200;
-/// How many messages of a round are on the wire when the program is killed.
-const SEEN_BEFORE_KILL: usize = 70;
+/// The chats: each keeps its own order.
+const CHATS: [&str; 2] = [OTHER, "525550000003"];
+/// How many messages of a round go to each chat, and come from it.
+const MESSAGES: usize = 100;
+/// How many messages of a round are at the first chat's phone when the program is killed.
+const SEEN_BEFORE_KILL: usize = 35;
+/// How many messages of a round come from each chat before; the others come while it is killed.
+const SENT_BEFORE_KILL: usize = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_was_accepted_is_lost_or_sent_under_two_ids_when_the_program_is_killed() {
@@ -31,22 +36,34 @@ async fn nothing_that_was_accepted_is_lost_or_sent_under_two_ids_when_the_progra
 
     let current = watch::Sender::new(Some(program.client.clone()));
     for round in 0..ROUNDS {
-        let outgoing = tokio::spawn(post_all(current.subscribe(), round));
-        let phone = world.other();
-        let incoming = tokio::spawn(async move {
-            for n in 0..MESSAGES {
-                phone.send_text(NUMBER, &format!("in {round}.{n}")).await.unwrap();
-            }
+        let outgoing = CHATS.map(|chat| tokio::spawn(post_all(current.subscribe(), chat, round)));
+        let more = watch::Sender::new(false);
+        let incoming = CHATS.map(|chat| {
+            let (phone, mut more) = (world.control().phone(chat), more.subscribe());
+            tokio::spawn(async move {
+                for n in 0..MESSAGES {
+                    if n == SENT_BEFORE_KILL {
+                        more.wait_for(|more| *more).await.unwrap();
+                    }
+                    phone.send_text(NUMBER, &text("in", chat, round, n)).await.unwrap();
+                }
+            })
         });
-        until_seen(&world, round).await;
+        until_arrived(&world, OTHER, round * MESSAGES + SEEN_BEFORE_KILL).await;
+        more.send_replace(true);
+        until_recorded(&program.client, &text("in", OTHER, round, SENT_BEFORE_KILL)).await;
+        assert_in_flight(&program.client, round).await;
         current.send_replace(None);
         program.kill().await;
         program = Program::start(&world, Path::new(env!("CARGO_BIN_EXE_device-pod")), &signer).await;
         current.send_replace(Some(program.client.clone()));
-        outgoing.await.unwrap();
-        incoming.await.unwrap();
+        for task in outgoing.into_iter().chain(incoming) {
+            task.await.unwrap();
+        }
     }
-    until_sent(&program.client).await;
+    for chat in CHATS {
+        until_arrived(&world, chat, ROUNDS * MESSAGES).await;
+    }
 
     let mut ids_of_text: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for message in world.control().server().wire_messages(NUMBER).await.unwrap() {
@@ -54,32 +71,50 @@ async fn nothing_that_was_accepted_is_lost_or_sent_under_two_ids_when_the_progra
             ids_of_text.entry(text).or_default().insert(message.id.clone());
         }
     }
-    let wanted: BTreeSet<String> =
-        (0..ROUNDS).flat_map(|round| (0..MESSAGES).map(move |n| format!("out {round}.{n}"))).collect();
+    let wanted: BTreeSet<String> = CHATS.into_iter().flat_map(|chat| all("out", chat)).collect();
     assert_eq!(ids_of_text.keys().cloned().collect::<BTreeSet<_>>(), wanted, "each text was on the wire");
     let twice: Vec<_> = ids_of_text.iter().filter(|(_, ids)| ids.len() != 1).collect();
     assert!(twice.is_empty(), "texts under two ids: {twice:?}");
-    let shown: Vec<String> =
-        world.other().inbox().await.unwrap().into_iter().filter_map(|message| message.text).collect();
-    assert_eq!(shown.len(), ROUNDS * MESSAGES, "the receiver's phone shows each once");
+    let after = ROUNDS * MESSAGES * CHATS.len() - 1;
+    assert_eq!(
+        outbox(&program.client, &format!("after={after}")).await.items.len(),
+        1,
+        "each is stored once"
+    );
+    for chat in CHATS {
+        let inbox = world.control().phone(chat).inbox().await.unwrap();
+        let shown: Vec<String> = inbox.into_iter().filter_map(|message| message.text).collect();
+        assert_eq!(shown, all("out", chat), "the receiver's phone shows each once, in order");
+    }
 
-    let expected: Vec<String> =
-        (0..ROUNDS).flat_map(|round| (0..MESSAGES).map(move |n| format!("in {round}.{n}"))).collect();
-    assert_eq!(journal(&program.client, expected.len()).await, expected, "each came in once, in order");
+    let journal = journal(&program.client, ROUNDS * MESSAGES * CHATS.len()).await;
+    for chat in CHATS {
+        let of_chat: Vec<_> = journal.iter().filter(|text| text.contains(chat)).cloned().collect();
+        assert_eq!(of_chat, all("in", chat), "each came in once, in order");
+    }
     program.kill().await;
     world.assert_one_client_at_a_time().await;
 }
 
+fn text(way: &str, chat: &str, round: usize, n: usize) -> String {
+    format!("{way} {chat} {round}.{n}")
+}
+
+/// Everything that goes to or comes from a chat, in its order.
+fn all(way: &str, chat: &str) -> Vec<String> {
+    (0..ROUNDS).flat_map(|round| (0..MESSAGES).map(move |n| text(way, chat, round, n))).collect()
+}
+
 /// Posts the messages of a round one after the other; what was not answered is posted again under its key.
-async fn post_all(mut current: watch::Receiver<Option<DeviceClient>>, round: usize) {
+async fn post_all(mut current: watch::Receiver<Option<DeviceClient>>, chat: &'static str, round: usize) {
     for n in 0..MESSAGES {
-        let text = format!("out {round}.{n}");
+        let text = text("out", chat, round, n);
         loop {
             let client = current.wait_for(Option::is_some).await.unwrap().clone().unwrap();
             let request = Request::post("/v1/messages")
                 .header("content-type", "application/json")
                 .header("idempotency-key", &text)
-                .body(Body::from(json!({ "to": OTHER, "type": "text", "text": text }).to_string()))
+                .body(Body::from(json!({ "to": chat, "type": "text", "text": text }).to_string()))
                 .unwrap();
             match tokio::time::timeout(PATIENCE, client.forward(request)).await.unwrap() {
                 Ok(response) if response.status().is_success() => break,
@@ -94,47 +129,49 @@ async fn post_all(mut current: watch::Receiver<Option<DeviceClient>>, round: usi
     }
 }
 
-async fn until_seen(world: &World, round: usize) {
-    let wanted = round * MESSAGES + SEEN_BEFORE_KILL;
+/// Waits until so many messages are at a phone.
+async fn until_arrived(world: &World, chat: &str, count: usize) {
     let mut seen = BTreeSet::new();
-    let phone = world.other();
+    let phone = world.control().phone(chat);
     let waiting = phone.wait_for_message(
         |message| {
             seen.insert(message.id.clone());
-            seen.len() >= wanted
+            seen.len() >= count
         },
-        PATIENCE,
+        PATIENCE * 3,
     );
     waiting.await.unwrap();
 }
 
-async fn until_sent(client: &DeviceClient) {
+/// Waits until a text is in the journal.
+async fn until_recorded(client: &DeviceClient, text: &str) {
     use enlace_contract::events::DeviceEvent;
     use futures::StreamExt as _;
-    let mut events = client.events(None).await.unwrap();
-    let last = last_message(client).await;
-    let sent = async {
-        let mut state = client.message(&last).await.unwrap().state;
-        while state < MessageState::Sent {
-            if let Some(Ok(DeviceEvent::MessageState(change))) = events.next().await
-                && change.id == last
-            {
-                state = change.state;
+    let mut events = client.events(Some(0)).await.unwrap();
+    let recorded = async {
+        loop {
+            match events.next().await.unwrap().unwrap() {
+                DeviceEvent::Message(record) if record.text.as_deref() == Some(text) => return,
+                _ => {}
             }
         }
-        assert_ne!(state, MessageState::Failed);
     };
-    tokio::time::timeout(PATIENCE * 3, sent).await.expect("the outbox never emptied");
+    tokio::time::timeout(PATIENCE, recorded).await.expect("it never came in");
 }
 
-async fn last_message(client: &DeviceClient) -> String {
-    let after = ROUNDS * MESSAGES - 1;
-    let request = Request::get(format!("/v1/messages?after={after}")).body(Body::empty()).unwrap();
+/// A kill that meets nothing would test nothing: messages wait to go out, and others are still to come in.
+async fn assert_in_flight(client: &DeviceClient, round: usize) {
+    let waiting = outbox(client, "state=queued&limit=1").await;
+    assert_eq!(waiting.items.len(), 1, "round {round}: nothing waits in the outbox any more");
+    let last = (round + 1) * MESSAGES * CHATS.len() - 1;
+    let last = client.inbox(i64::try_from(last).unwrap(), 1).await.unwrap();
+    assert!(last.items.is_empty(), "round {round}: everything came in already");
+}
+
+async fn outbox(client: &DeviceClient, query: &str) -> MessagePage {
+    let request = Request::get(format!("/v1/messages?{query}")).body(Body::empty()).unwrap();
     let body = client.forward(request).await.unwrap().into_body();
-    let bytes = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
-    let page: enlace_contract::messages::MessagePage = serde_json::from_slice(&bytes).unwrap();
-    assert_eq!(page.items.len(), 1, "every message is stored once");
-    page.items[0].id.clone()
+    serde_json::from_slice(&http_body_util::BodyExt::collect(body).await.unwrap().to_bytes()).unwrap()
 }
 
 async fn journal(client: &DeviceClient, count: usize) -> Vec<String> {
