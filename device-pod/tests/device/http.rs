@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
+use enlace_contract::messages::MessageState;
 use enlace_contract::problem::MEDIA_TYPE;
 use enlace_contract::token::TokenSigner;
 use http::{Method, Request, Response, StatusCode};
@@ -177,8 +178,13 @@ async fn a_caller_with_patience_gets_the_outcome() {
     assert_eq!(call(&router, send("2m")).await.status(), StatusCode::BAD_REQUEST);
 
     world.control().server().silence(NUMBER, linked.device).await.unwrap();
-    let waiting = call(&router, send("200ms")).await;
-    assert_eq!(waiting.status(), StatusCode::ACCEPTED);
+    let stuck = device.send_text(OTHER, "nobody answers").await;
+    device.until_message(&stuck.id, MessageState::Sending).await;
+    let waiting = call(&router, get(&format!("/v1/messages/{}?wait=200ms", stuck.id))).await;
+    assert_eq!(waiting.status(), StatusCode::OK);
     assert_eq!(json_of(waiting).await["state"], "sending");
+    let behind = call(&router, send("200ms")).await;
+    assert_eq!(behind.status(), StatusCode::ACCEPTED);
+    assert_eq!(json_of(behind).await["state"], "queued");
     world.end(device).await;
 }
