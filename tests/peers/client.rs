@@ -6,6 +6,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::npm::{self, say};
+use crate::skipped::skipped;
 
 /// What Node runs.
 const BAILEYS: [(&str, &str); 3] = [
@@ -22,26 +23,25 @@ pub(crate) enum Client {
 }
 
 impl Client {
-    /// The command that starts it, where it can be got; else it is said that a test is skipped.
+    /// The command that starts it, where it can be got; else it is said, once, that its tests are skipped.
     pub(crate) async fn command(self) -> Option<Command> {
-        static BAILEYS: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-        static WHATSMEOW: OnceCell<Result<PathBuf, String>> = OnceCell::const_new();
-        let got = match self {
-            Self::Baileys => BAILEYS.get_or_init(install_baileys).await,
-            Self::Whatsmeow => WHATSMEOW.get_or_init(build_whatsmeow).await,
-        };
-        match got {
-            Ok(path) if self == Self::Baileys => {
+        static BAILEYS: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+        static WHATSMEOW: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+        match self {
+            Self::Baileys => {
+                let folder = BAILEYS.get_or_init(|| self.or_say(install_baileys())).await.as_ref()?;
                 let mut node = Command::new("node");
-                node.arg(path.join("peer.mjs"));
+                node.arg(folder.join("peer.mjs"));
                 Some(node)
             }
-            Ok(path) => Some(Command::new(path)),
-            Err(why) => {
-                say(&format!("SKIPPED: a test with {self:?}: {why}"));
-                None
+            Self::Whatsmeow => {
+                WHATSMEOW.get_or_init(|| self.or_say(build_whatsmeow())).await.as_ref().map(Command::new)
             }
         }
+    }
+
+    async fn or_say(self, got: impl Future<Output = Result<PathBuf, String>>) -> Option<PathBuf> {
+        got.await.inspect_err(|why| skipped(&format!("the tests with {self:?}"), why)).ok()
     }
 }
 

@@ -11,6 +11,8 @@ mod client;
 #[path = "../socketio/npm.rs"]
 mod npm;
 mod peer;
+#[path = "../skipped.rs"]
+mod skipped;
 mod world;
 
 mod connection;
