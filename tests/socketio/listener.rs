@@ -6,8 +6,9 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::npm::{install, say};
+use crate::npm::install;
 use crate::program::Program;
+use crate::skipped::skipped;
 
 /// What is installed.
 const FILES: [(&str, &str); 3] = [
@@ -25,7 +26,7 @@ pub(crate) async fn client() -> Option<&'static Client> {
     match CLIENT.get_or_init(|| async { install("socketio-client", &FILES).await.map(Client) }).await {
         Ok(client) => Some(client),
         Err(why) => {
-            say(&format!("SKIPPED: a test with socket.io-client: {why}"));
+            skipped("a test with socket.io-client", why);
             None
         }
     }

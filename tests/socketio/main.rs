@@ -12,6 +12,8 @@ mod person;
 #[path = "../../cli/tests/enlace/program.rs"]
 #[expect(dead_code, reason = "the tests of the commands need more of it")]
 mod program;
+#[path = "../skipped.rs"]
+mod skipped;
 #[path = "../../cli/tests/enlace/standalone.rs"]
 #[expect(dead_code, reason = "the tests of the commands need more of it")]
 mod standalone;

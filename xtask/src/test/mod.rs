@@ -3,14 +3,14 @@
 //! * [`licences`]: cargo-deny, installed when it is missing,
 //! * [`chart`]: helm for the chart's tests, built when it is missing,
 //! * [`databases`]: PostgreSQL and MariaDB, installed when they are missing,
-//! * [`node`]: packages of npm, which the tests that need them install,
+//! * [`clients`]: what the tests install and build by themselves,
 //! * [`programs`]: the production programs, and what they must say of themselves,
 //! * [`suite`]: the tests, and which of them did not run.
 
 mod chart;
+mod clients;
 pub(crate) mod databases;
 mod licences;
-mod node;
 mod programs;
 mod suite;
 
@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         licences::announce(options.fast);
         databases::announce(options.fast);
         chart::announce(options.fast);
-        node::announce(&workspace, options.fast);
+        clients::announce(&workspace, options.fast);
         cluster::announce(&workspace, options.fast)?;
         Ok(Outcome::Passed)
     })?;
