@@ -8,6 +8,7 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use enlace_api::auth::{bootstrap_admin, local_token};
@@ -18,12 +19,16 @@ use enlace_api::seed::environment;
 use enlace_contract::program;
 use enlace_device_pod::endpoints::Endpoints;
 use enlace_device_pod::logging;
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::Standalone;
 use crate::remote::TOKEN_FILE;
 use host::InProcess;
+
+/// How long the devices may take to stop. Each has eight seconds, and all of this program has ten.
+const CLOSE: Duration = Duration::from_millis(8_500);
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
@@ -39,6 +44,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
         stop.await;
         tracing::info!("stopping");
     };
+    let stop = stop.shared();
     let listener = bind(listen).await?;
     private_directory(&data_dir)?;
     let database = open_database(database_url, &data_dir).await?;
@@ -62,9 +68,17 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
 
     let settings = Settings { metrics: Some(recorder), compatible, front, ..Settings::default() };
     let app = App::new(Arc::new(directory.clone()), database.clone(), settings);
-    enlace_api::server::serve(listener, app, stop).await;
-    // Every session is closed in order, whatever became of the server.
-    directory.close().await;
+    let close = async {
+        stop.clone().await;
+        if tokio::time::timeout(CLOSE, directory.close()).await.is_err() {
+            tracing::warn!(
+                timeout_s = CLOSE.as_secs(),
+                "some devices took too long to stop and were cut off"
+            );
+        }
+    };
+    // Both at once: a request that waits for its message ends when its device stops.
+    tokio::join!(enlace_api::server::serve(listener, app, stop.clone()), close);
     database.close().await;
     Ok(())
 }

@@ -156,4 +156,5 @@ async fn the_log_lines_that_scripts_look_for_are_there_when_they_are_asked_for()
     let connected = format!("Cliente {} conectado exitosamente a WhatsApp", world::NUMBER);
     enlace.program.stderr.line(&connected).await;
     enlace.stop().await;
+    world.assert_one_client_at_a_time().await;
 }

@@ -47,9 +47,14 @@ impl Program {
 
     /// Asks it to end, as `systemctl stop` does.
     pub(crate) async fn terminate(self) -> Ended {
+        self.ask_to_end().await;
+        self.ended().await
+    }
+
+    /// Asks it to end, and does not wait for that.
+    pub(crate) async fn ask_to_end(&self) {
         let id = self.child.id().expect("it has ended").to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-        self.ended().await
     }
 
     /// `kill -9`.
