@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use enlace_api::seed::environment::unset_when_empty;
-use enlace_contract::duration::Period;
+use enlace_contract::duration::{InvalidPeriod, Period};
+use enlace_contract::messages::MAX_WAIT_SECONDS;
 use enlace_contract::name::DeviceKey;
 use reqwest::Url;
 
@@ -40,7 +42,7 @@ impl Arguments {
     pub(crate) fn read() -> Self {
         // It asks no Enlace: it is one. An argument of its own keeps the global one out of its help.
         let hidden = |name: &'static str| Arg::new(name).long(name).hide(true);
-        let command = Self::command().mut_subcommand("standalone", |standalone| {
+        let command = unset_when_empty(Self::command()).mut_subcommand("standalone", |standalone| {
             unset_when_empty(standalone).arg(hidden("url").value_parser(http_url)).arg(hidden("token"))
         });
         Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
@@ -184,7 +186,8 @@ pub(crate) struct Send {
     /// The text; with a file, what stands under it.
     #[arg(long)]
     pub(crate) text: Option<String>,
-    /// A file. A picture, a video or a sound goes as such, anything else as a document.
+    /// A file. A picture, a video or a sound goes as such, by the end of its name (without one, by what is in it); anything else goes as a
+    /// document.
     #[arg(long)]
     pub(crate) file: Option<PathBuf>,
     /// Send the file as a document, whatever it is.
@@ -194,7 +197,7 @@ pub(crate) struct Send {
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,
     /// Wait until WhatsApp has it, this long at most, like 30s; 60s at most. Then the exit code is 3.
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", value_parser = patience)]
     pub(crate) wait: Option<Period>,
     /// The form of the output.
     #[arg(short, long, value_enum, default_value_t)]
@@ -237,6 +240,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         "write an address of this machine and a port: 127.0.0.1:3000, localhost:3000, or 0.0.0.0:3000 for all its addresses"
             .to_owned()
     })
+}
+
+/// How long to wait for a message.
+fn patience(text: &str) -> Result<Period, String> {
+    let wait: Period = text.parse().map_err(|error: InvalidPeriod| error.to_string())?;
+    if wait.get() > Duration::from_secs(MAX_WAIT_SECONDS) {
+        return Err(format!("it must be {MAX_WAIT_SECONDS}s at most"));
+    }
+    Ok(wait)
 }
 
 /// Where an application of this user keeps its data (XDG Base Directory).

@@ -83,7 +83,10 @@ async fn tell_unaccepted(remote: &Remote) {
     let Ok(unaccepted) = remote.get::<Unaccepted>("/v1/declaration-errors").await else { return };
     for UnacceptedFile { file, message } in unaccepted.items.iter().take(MAX_TOLD) {
         let file = if file.is_empty() { "the folder" } else { file };
-        eprintln!("enlace: not accepted: {}: {}", printable(file), printable(message));
+        // Most messages begin with the file.
+        let named =
+            if message.starts_with(&format!("{file}: ")) { String::new() } else { format!("{file}: ") };
+        eprintln!("enlace: not accepted: {}", printable(&format!("{named}{message}")));
     }
     if let Some(more) = unaccepted.items.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
         eprintln!("enlace: {more} more files are not accepted; the log has them all");

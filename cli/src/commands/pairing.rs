@@ -139,7 +139,19 @@ fn progress(name: &DeviceKey, state: &DeviceState) -> Progress {
 }
 
 fn resting(name: &DeviceKey, phase: Phase, why: &str) -> String {
-    format!("{name} is {phase} ({why}); `enlace pair {name}` asks for new codes")
+    let help =
+        help(phase, &format!("enlace pair {name}")).map(|help| format!("; {help}")).unwrap_or_default();
+    format!("{name} is {phase} ({why}){help}")
+}
+
+/// What the command that pairs does for a device that waits for a person. None: it is no help now, and the device's message says what is.
+pub(crate) fn help(phase: Phase, pair: &str) -> Option<String> {
+    match phase {
+        Phase::Failed | Phase::Outdated | Phase::Banned => None,
+        // Its session is kept: there is nothing to scan.
+        Phase::Conflict => Some(format!("`{pair}` connects it again")),
+        _ => Some(format!("`{pair}` asks for new codes")),
+    }
 }
 
 /// The terminal, with the code that is shown.
@@ -198,9 +210,16 @@ mod tests {
             assert_eq!(progress(&name, &state(phase)), Progress::Waiting, "{phase}");
         }
         assert_eq!(progress(&name, &state(Phase::Connected)), Progress::Linked);
-        for phase in [Phase::Disconnected, Phase::LoggedOut, Phase::Banned, Phase::Conflict] {
+        for (phase, helps) in [
+            (Phase::Disconnected, true),
+            (Phase::LoggedOut, true),
+            (Phase::Conflict, true),
+            (Phase::Banned, false),
+            (Phase::Outdated, false),
+            (Phase::Failed, false),
+        ] {
             let Progress::Resting(why) = progress(&name, &state(phase)) else { panic!("{phase}") };
-            assert!(why.contains(&phase.to_string()) && why.contains("enlace pair"), "{why}");
+            assert!(why.contains(&phase.to_string()) && why.contains("enlace pair") == helps, "{why}");
         }
     }
 }

@@ -1,16 +1,25 @@
 //! `enlace send`.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use enlace_contract::duration::Period;
-use enlace_contract::messages::{Base64, Content, Media, Message, MessageState, SendMessage};
+use enlace_contract::messages::{
+    Base64, Content, MAX_MESSAGE_BODY, Media, Message, MessageState, SendMessage,
+};
+use enlace_contract::name::DeviceKey;
+use enlace_contract::state::{DeviceState, Phase, Reason};
 
 use super::TimedOut;
+use super::pairing::help;
 use crate::arguments::Send;
-use crate::output::{Format, structured, write};
+use crate::output::{Format, printable, structured, write};
 use crate::remote::Remote;
+
+/// The largest file, in bytes: in a message it is base64, which takes four bytes for three.
+const MAX_FILE: u64 = (MAX_MESSAGE_BODY as u64 - 64 * 1024) / 4 * 3;
 
 /// Stores a message and shows it; with patience, waits for it to be sent.
 pub(crate) async fn run(remote: &Remote, options: Send) -> anyhow::Result<()> {
@@ -35,23 +44,70 @@ pub(crate) async fn run(remote: &Remote, options: Send) -> anyhow::Result<()> {
         let why = stored.error.map_or_else(|| "no reason is known".to_owned(), |error| error.message);
         bail!("the message was not sent: {why}");
     }
-    match wait {
-        Some(wait) if matches!(stored.state, MessageState::Queued | MessageState::Sending) => {
-            let Message { id, state, .. } = stored;
-            let state = word(state);
-            Err(anyhow::Error::new(TimedOut(format!(
-                "message {id} is still {state} after {wait}; it is stored and goes out as soon as it can"
-            ))))
+    if !matches!(stored.state, MessageState::Queued | MessageState::Sending) {
+        return Ok(());
+    }
+    let obstacle = obstacle(remote, &name).await;
+    let Message { id, state, .. } = stored;
+    match (wait, obstacle) {
+        (None, None) => Ok(()),
+        (None, Some(obstacle)) => {
+            eprintln!("enlace: message {id} is stored, and {obstacle}");
+            Ok(())
         }
-        _ => Ok(()),
+        (Some(wait), obstacle) => {
+            let (state, obstacle) =
+                (word(state), obstacle.as_deref().unwrap_or("goes out as soon as it can"));
+            let text = format!("message {id} is still {state} after {wait}; it is stored and {obstacle}");
+            Err(anyhow::Error::new(TimedOut(text)))
+        }
     }
 }
 
+/// What a person has to do before a message can go out. None: it goes out by itself, or that cannot be asked.
+async fn obstacle(remote: &Remote, name: &DeviceKey) -> Option<String> {
+    // A token that only sends may not ask.
+    let DeviceState { phase, reason, message, .. } =
+        remote.get(&Remote::device(name, "/status")).await.ok()?;
+    let help = match phase {
+        Phase::AwaitingScan | Phase::AwaitingCode => {
+            Some(format!("`enlace qr {name}` shows the code to link a phone"))
+        }
+        Phase::Disconnected if reason != Some(Reason::Stopping) => {
+            help(phase, &format!("enlace pair {name}"))
+        }
+        phase if phase.is_final() => help(phase, &format!("enlace pair {name}")),
+        _ => return None,
+    };
+    let help = help.or(message).unwrap_or_else(|| "a person has to act first".to_owned());
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    Some(format!("cannot go out while {name} is {phase}{reason}: {}", printable(&help)))
+}
+
+/// What is in a file; one that has no end, or more than any message, is not read.
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let cannot = || format!("{} cannot be read", file.display());
+    // Opening a pipe would wait for a writer.
+    if !std::fs::metadata(file).with_context(cannot)?.is_file() {
+        bail!("{} is not a regular file", file.display());
+    }
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file).with_context(cannot)?;
+    opened.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(cannot)?;
+    if bytes.len() as u64 > MAX_FILE {
+        bail!("{} has more than {} MiB, which no message takes", file.display(), MAX_FILE >> 20);
+    }
+    Ok(bytes)
+}
+
 fn with_file(file: &Path, caption: Option<String>, document: bool) -> anyhow::Result<Content> {
-    let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let bytes = read(file)?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
-    let extension =
-        file.extension().map(|extension| extension.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let extension = match file.extension() {
+        Some(extension) => extension.to_string_lossy().to_lowercase(),
+        // Without one, what is in it says what it is.
+        None => infer::get(&bytes).map(|kind| kind.extension().to_owned()).unwrap_or_default(),
+    };
     let media = Media { data: Base64(bytes), mime_type: None, file_name: name };
     Ok(match extension.as_str() {
         _ if document => Content::Document { media, caption },
@@ -76,5 +132,27 @@ pub(super) const fn word(state: MessageState) -> &'static str {
         MessageState::Delivered => "delivered",
         MessageState::Read => "read",
         MessageState::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_an_extension_goes_as_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = |name: &str, bytes: &[u8], document| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, bytes).unwrap();
+            with_file(&file, None, document).unwrap()
+        };
+        let png = b"\x89PNG\r\n\x1a\n and more";
+        assert!(matches!(content("picture", png, false), Content::Image { .. }));
+        assert!(matches!(content("picture", png, true), Content::Document { .. }));
+        assert!(matches!(content("voice", b"OggS and more", false), Content::Audio { voice: true, .. }));
+        assert!(matches!(content("notes", b"plain words", false), Content::Document { .. }));
+        // The end of a name is what its owner says of it.
+        assert!(matches!(content("picture.pdf", png, false), Content::Document { .. }));
     }
 }

@@ -18,7 +18,7 @@ use super::Wait;
 use super::codes;
 use super::connect::{Connection, call, refused_first, refused_watch};
 use crate::commands::TimedOut;
-use crate::commands::pairing::{Screen, Start};
+use crate::commands::pairing::{Screen, Start, help};
 use crate::output::printable;
 
 /// How often the Secret with a code is read: there is a new code after 20 s, and to watch it would need more permissions.
@@ -123,11 +123,8 @@ fn progress(key: &DeviceKey, device: &WhatsAppDevice, status: &WhatsAppDeviceSta
     }
     let failed = status.condition(ACCEPTED).filter(|accepted| accepted.status == "False");
     let why = failed.or(connected).map_or("no reason is known", |condition| condition.message.as_str());
-    let help = match phase {
-        // Codes do not help these.
-        Phase::Failed | Phase::Outdated | Phase::Banned => String::new(),
-        _ => format!("; `kubectl enlace pair {} -n {}` asks for new codes", key.name(), key.namespace()),
-    };
+    let command = format!("kubectl enlace pair {} -n {}", key.name(), key.namespace());
+    let help = help(phase, &command).map(|help| format!("; {help}")).unwrap_or_default();
     Progress::Resting(format!("{key} is {phase} ({}){help}", printable(why)))
 }
 

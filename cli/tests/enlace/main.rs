@@ -18,6 +18,7 @@ mod skipped;
 mod standalone;
 mod world;
 
+mod advising;
 mod compatible;
 mod deleting;
 mod folder;
