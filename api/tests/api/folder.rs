@@ -127,7 +127,11 @@ async fn a_device_that_cannot_start_says_why_and_starts_when_it_can() {
     api.write("a.yaml", &manifest("a", json!({})));
     let device = api.until_phase("default/a", "Failed").await;
     let condition = device.resource.status.as_ref().unwrap().condition("Connected").unwrap().clone();
-    assert!(condition.message.contains("the volume is another's"), "{condition:?}");
+    assert_eq!(condition.message, "the device cannot be started: the volume is another's");
+    for kind in ["PodReady", "Ready"] {
+        let said = device.resource.status.as_ref().unwrap().condition(kind).unwrap();
+        assert_eq!((said.status.as_str(), &said.message), ("False", &condition.message), "{kind}");
+    }
     let away = api.get("/v1/devices/default/a/messages").await;
     assert_eq!(away.problem(), (503, "DeviceAway".into()));
     api.stage.repair("default/a");

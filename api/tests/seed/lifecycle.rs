@@ -207,7 +207,8 @@ async fn a_deleted_device_is_gone_and_does_not_come_back() {
     let device = ana.linked(&id, "525550000009").await;
     let key = ana.key(&id).await;
     let delete = || ana.post("/api/delete-device", json!({ "numero": "525550000009" }));
-    assert_eq!(delete().await.json()["success"], true);
+    let message = "Dispositivo eliminado correctamente";
+    assert_eq!(delete().await.json(), json!({ "success": true, "message": message }));
     device.stopped().await;
     assert_eq!(error(&delete().await), (404, "No encontrado".into()));
     assert_eq!(ana.state(&id).await, "NONE");
@@ -218,6 +219,21 @@ async fn a_deleted_device_is_gone_and_does_not_come_back() {
     assert!(api.stage.starts.borrow().is_empty(), "it came back");
     let ana = Person { api: &api, token };
     assert_eq!(ana.state(&id).await, "NONE");
+}
+
+#[tokio::test]
+async fn a_device_that_is_deleted_while_it_is_off_is_said_to_be_listed_on_the_phone_still() {
+    let api = Api::start(&[]).await;
+    let ana = Person::register(&api, NUMBER).await;
+    let id = ana.add(json!({})).await;
+    let device = ana.linked(&id, "525550000009").await;
+    let key = ana.key(&id).await;
+    assert_eq!(api.post(&format!("/v1/devices/{key}/suspend"), json!({})).await.status, StatusCode::OK);
+    device.stopped().await;
+    api.until(&key, |device| !device.resource.status.as_ref().unwrap().is_true("PodReady")).await;
+    let deleted = ana.post("/api/delete-device", json!({ "instancia_id": id })).await.json();
+    assert_eq!(deleted["success"], true);
+    assert!(text(&deleted["warning"]).contains("elimine el dispositivo vinculado"), "{deleted}");
 }
 
 #[tokio::test]

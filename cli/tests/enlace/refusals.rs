@@ -325,5 +325,6 @@ async fn a_file_that_is_no_declaration_is_told_beside_the_list() {
     assert_eq!(ended.stdout, "default/billing\n");
     let line = ended.stderr.strip_prefix("enlace: not accepted: broken.yaml: ").expect(&ended.stderr);
     assert_eq!(line.lines().count(), 1);
+    assert!(!line.contains("broken.yaml"), "it is named twice: {line}");
     assert_eq!(ended.code, Some(0));
 }
