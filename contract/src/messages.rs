@@ -109,6 +109,19 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// Its file.
+    pub fn media(&self) -> Option<&Media> {
+        match self {
+            Self::Text { .. } => None,
+            Self::Image { media, .. }
+            | Self::Video { media, .. }
+            | Self::Audio { media, .. }
+            | Self::Document { media, .. } => Some(media),
+        }
+    }
+}
+
 /// A message as it is written: with the fields of all kinds.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -20,7 +20,7 @@ use crate::server::{self, Shared};
 use crate::session::machine::Machine;
 use crate::session::{Acks, Command, RECEIPTS, Supervisor, policy};
 use crate::store::{Store, StoreError};
-use crate::volume::{self, Volume, VolumeError};
+use crate::volume::{self, Reserve, Volume, VolumeError};
 
 /// Requests to the session that may wait.
 const COMMANDS: usize = 64;
@@ -88,6 +88,7 @@ impl Device {
             store.disown().await?;
             volume.adopted()?;
         }
+        let reserve = Reserve::new(directory, reserve);
         let memory = store.recall().await?;
         let version = store.recall_version().await?;
         let newest = watch::Sender::new(store.newest().await?);
@@ -111,6 +112,7 @@ impl Device {
             config: config.subscribe(),
             state: state.subscribe(),
             newest: newest.subscribe(),
+            reserve: reserve.clone(),
             online: online.subscribe(),
             beat: beat.subscribe(),
             changes: changes.clone(),

@@ -7,9 +7,39 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use tokio::sync::watch;
+
 /// How many bytes of the volume must stay free while the device is connected: room for what is on its way when the connection is closed,
 /// and for the write-ahead logs of both stores.
 pub const RESERVE: u64 = 32 << 20;
+
+/// The room on a volume that must stay free.
+#[derive(Clone, Debug)]
+pub(crate) struct Reserve {
+    directory: PathBuf,
+    bytes: watch::Receiver<u64>,
+}
+
+impl Reserve {
+    /// So many bytes of a data directory's file system; changes are followed.
+    pub(crate) fn new(directory: &Path, bytes: watch::Receiver<u64>) -> Self {
+        Self { directory: directory.to_owned(), bytes }
+    }
+
+    /// How many bytes it is.
+    pub(crate) fn bytes(&self) -> u64 {
+        *self.bytes.borrow()
+    }
+
+    /// Whether it is still there for this user after so many bytes more were written.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub(crate) fn outlasts(&self, written: u64) -> io::Result<bool> {
+        let space = rustix::fs::statvfs(&self.directory)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize) >= self.bytes().saturating_add(written))
+    }
+}
 
 /// An open, locked data directory. The lock ends with this value.
 #[derive(Debug)]
@@ -126,15 +156,6 @@ impl Volume {
         self.directory.join("session.db")
     }
 
-    /// Whether so many bytes are free for this user.
-    ///
-    /// # Errors
-    /// When the file system does not say.
-    pub fn has_free(&self, bytes: u64) -> io::Result<bool> {
-        let space = rustix::fs::statvfs(&self.directory)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize) >= bytes)
-    }
-
     /// Removes the session store. No client may have it open.
     ///
     /// # Errors
@@ -214,9 +235,13 @@ mod tests {
     #[test]
     fn room_is_what_the_file_system_says() {
         let directory = tempfile::tempdir().unwrap();
-        let volume = Volume::open(directory.path(), "uid", false).unwrap();
-        assert!(volume.has_free(0).unwrap());
-        assert!(!volume.has_free(u64::MAX).unwrap());
+        let (bytes, kept) = watch::channel(0);
+        let reserve = Reserve::new(directory.path(), kept);
+        assert!(reserve.outlasts(0).unwrap());
+        assert!(!reserve.outlasts(u64::MAX).unwrap());
+        bytes.send_replace(u64::MAX);
+        assert!(!reserve.outlasts(0).unwrap());
+        assert!(!reserve.outlasts(1).unwrap(), "nothing is beyond that");
     }
 
     #[test]

@@ -62,6 +62,7 @@ mod tests {
             config: config.subscribe(),
             state: watch::channel(Default::default()).1,
             newest: watch::channel(0).1,
+            reserve: crate::volume::Reserve::new(directory.path(), watch::channel(0).1),
             online: watch::channel(None).1,
             beat: beat.subscribe(),
             changes: broadcast::Sender::new(1),

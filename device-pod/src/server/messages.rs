@@ -48,7 +48,7 @@ pub(super) async fn send(
     let key = idempotency_key(&headers)?;
     let wait = wait.patience().map_err(invalid_query)?;
     check(&message)?;
-    room(&shared)?;
+    room(&shared, std::slice::from_ref(&message))?;
     // Listen before storing: a message that is sent at once is not missed.
     let changes = shared.changes.subscribe();
     let linked = linked_number(&shared.state.borrow());
@@ -79,7 +79,7 @@ pub(super) async fn send_batch(
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "InvalidBatch", detail));
     }
     messages.iter().try_for_each(check)?;
-    room(&shared)?;
+    room(&shared, &messages)?;
     let linked = linked_number(&shared.state.borrow());
     let messages = messages.into_iter().map(|message| (message_id(), message)).collect();
     let stored =
@@ -95,9 +95,15 @@ fn status(states: &[MessageState]) -> StatusCode {
     if waits { StatusCode::ACCEPTED } else { StatusCode::OK }
 }
 
-/// Refuses what a full disk could not keep.
-fn room(shared: &Shared) -> Result<(), Problem> {
-    if shared.state.borrow().reason != Some(Reason::DiskFull) {
+/// Refuses what a full disk could not keep: a burst fills one faster than the session sees that it runs full.
+fn room(shared: &Shared, messages: &[SendMessage]) -> Result<(), Problem> {
+    let files: usize =
+        messages.iter().filter_map(|message| message.content.media()).map(|media| media.data.0.len()).sum();
+    // Once in the database's log, once in its pages.
+    let written = u64::try_from(files).unwrap_or(u64::MAX).saturating_mul(2);
+    let full = shared.state.borrow().reason == Some(Reason::DiskFull);
+    // Where the file system does not say, the database does.
+    if !full && shared.reserve.outlasts(written).unwrap_or(true) {
         return Ok(());
     }
     metrics::counter!("enlace_device_requests_refused_total", "reason" => "DiskFull").increment(1);

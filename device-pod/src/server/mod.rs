@@ -36,6 +36,7 @@ use whatsapp_rust::client::Client;
 
 use crate::session::Command;
 use crate::store::{Store, StoreError};
+use crate::volume::Reserve;
 use enlace_contract::config::DeviceConfig;
 use enlace_contract::messages::Message;
 use enlace_contract::state::DeviceState;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) config: watch::Receiver<DeviceConfig>,
     pub(crate) state: watch::Receiver<DeviceState>,
     pub(crate) newest: watch::Receiver<i64>,
+    /// What must stay free on the volume.
+    pub(crate) reserve: Reserve,
     pub(crate) online: watch::Receiver<Option<Arc<Client>>>,
     pub(crate) beat: watch::Receiver<Instant>,
     pub(crate) changes: broadcast::Sender<Message>,

@@ -21,7 +21,7 @@ use super::media_http;
 use super::transport::Dialing;
 use crate::endpoints::{Endpoints, WebVersion};
 use crate::store::Store;
-use crate::volume::Volume;
+use crate::volume::{Reserve, Volume};
 
 /// The longest delay between two attempts to connect.
 const MAX_DELAY: Duration = Duration::from_secs(300);
@@ -72,8 +72,8 @@ pub(crate) struct Supervisor {
     pub(crate) endpoints: Endpoints,
     pub(crate) store: Store,
     pub(crate) volume: Volume,
-    /// How many bytes must stay free on the volume.
-    pub(crate) reserve: watch::Receiver<u64>,
+    /// What must stay free on it.
+    pub(crate) reserve: Reserve,
     pub(crate) machine: Machine,
     pub(crate) version: Option<WebVersion>,
     pub(crate) acks: Acks,
@@ -425,14 +425,13 @@ impl Supervisor {
 
     /// What to do about a volume that is nearly full: what WhatsApp has told nobody, it tells again when there is room.
     fn shortage(&self) -> Option<Event> {
-        let reserve = *self.reserve.borrow();
-        match self.volume.has_free(reserve) {
+        match self.reserve.outlasts(0) {
             Ok(true) => None,
             Ok(false) => Some(Event::Lost(
                 Reason::DiskFull,
                 Some(format!(
                     "fewer than {} MiB are free where the data directory is: make room, or give the device a larger volume",
-                    reserve >> 20
+                    self.reserve.bytes() >> 20
                 )),
             )),
             Err(error) => {
@@ -618,7 +617,7 @@ mod tests {
             endpoints: Endpoints { websocket, ..Endpoints::default() },
             store,
             volume,
-            reserve: watch::channel(0).1,
+            reserve: Reserve::new(directory.path(), watch::channel(0).1),
             machine,
             version: None,
             acks: Acks::default(),

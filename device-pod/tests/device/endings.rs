@@ -252,15 +252,16 @@ async fn a_volume_that_runs_full_ends_the_connection_until_there_is_room() {
     device.until_phase(Phase::Connected).await;
 
     reserve.send_replace(u64::MAX);
-    let state = device.until(|state| state.reason == Some(Reason::DiskFull)).await;
-    assert_eq!((state.phase, state.paired), (Phase::Reconnecting, true));
-    assert!(state.message.as_deref().unwrap().contains("make room"), "{:?}", state.message);
+    // At once, whether the session has seen it yet or not.
     match device.client.send(&crate::sending::text(OTHER, "no room")).await {
         Err(ClientError::Refused(problem)) => {
             assert_eq!((problem.status, problem.reason.as_str()), (507, "DiskFull"));
         }
         other => panic!("{other:?}"),
     }
+    let state = device.until(|state| state.reason == Some(Reason::DiskFull)).await;
+    assert_eq!((state.phase, state.paired), (Phase::Reconnecting, true));
+    assert!(state.message.as_deref().unwrap().contains("make room"), "{:?}", state.message);
     world.other().send_text(NUMBER, "meanwhile").await.unwrap();
     assert!(device.client.inbox(0, 1).await.unwrap().items.is_empty(), "the connection has ended");
 
