@@ -193,7 +193,7 @@ impl Task {
         if let Some(running) = running {
             let device = &self.key;
             match tokio::time::timeout(LOG_OUT_TIMEOUT, running.device.client().log_out()).await {
-                Ok(Ok(_)) => tracing::info!(%device, "device {device} was unlinked"),
+                Ok(Ok(_)) => tracing::info!(%device, "device {device} has no session any more"),
                 Ok(Err(error)) => {
                     deletion = Deletion::StillListed;
                     tracing::warn!(%device, error = &error as &dyn std::error::Error, "device {device} could not be unlinked: the phone lists it until it is removed there");
