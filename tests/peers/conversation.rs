@@ -79,7 +79,9 @@ async fn what_cannot_be_read_is_sent_again_both_ways(client: Client, world: &Wor
     world.server().corrupt_next_message(OTHER, 0).await.unwrap();
     let broken = peer.send_text(&chat, "roto también").await;
     assert_eq!(phone.wait_for_id(&broken, PATIENCE).await.unwrap().text.as_deref(), Some("roto también"));
-    assert_eq!(world.times_sent(OWN, &broken).await, 2);
+    // Asked by a phone, Baileys sends it to everybody again.
+    let sent = if client == Client::Baileys { (2, 0) } else { (1, 1) };
+    assert_eq!(world.times_sent(OWN, &broken).await, sent);
     // The new session serves both ways.
     let after = phone.send_text(OWN, "entero").await.unwrap();
     assert_eq!(peer.message(&after).await.text.as_deref(), Some("entero"));

@@ -37,7 +37,7 @@ impl World {
         let world = Self {
             simulator: Simulator::start(options).await.unwrap(),
             addresses,
-            // In memory, where there is such a folder: Baileys keeps each of its 812 pre-keys in a file of its own.
+            // In memory, where there is such a folder: Baileys keeps each of its 812 pre-keys in its own file.
             directory: tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap(),
         };
         for number in [OWN, OTHER] {
@@ -89,11 +89,11 @@ impl World {
         [format!("{number}@s.whatsapp.net"), format!("{}@lid", account.lid)]
     }
 
-    /// How often a message of a number was sent: to begin with, and again for somebody who could not read it.
-    pub(crate) async fn times_sent(&self, number: &str, id: &str) -> u32 {
+    /// How often a message of a number was sent, and how often again to somebody who could not read it.
+    pub(crate) async fn times_sent(&self, number: &str, id: &str) -> (u32, u32) {
         let wire = self.server().wire_messages(number).await.unwrap();
         let message = wire.iter().find(|message| message.id == id).expect("the message");
-        message.count + message.resends
+        (message.count, message.resends)
     }
 
     /// The logins of a number. None of them was beside another.

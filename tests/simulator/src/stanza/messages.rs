@@ -27,7 +27,7 @@ pub(super) fn handle(sim: &Sim, session: &Session, node: &Node) -> Result<()> {
             id: &attr(node, "id"),
             to: to.to_string(),
             targets: targets.iter().map(|(jid, _)| jid.to_string()).collect(),
-            resend: targets.iter().flat_map(|(_, encs)| encs).any(|enc| enc.attrs.contains_key("count")),
+            resend: is_resend(node, &targets),
             refused: refusal.is_some(),
         });
     }
@@ -59,6 +59,13 @@ fn targets(node: &Node, to: &Jid) -> Vec<(Jid, Vec<Node>)> {
             .collect(),
         None => vec![(to.clone(), encs(node))],
     }
+}
+
+/// Whether it answers a retry receipt: then a ciphertext carries a count. In a group Baileys adds a fan-out,
+/// without one.
+fn is_resend(node: &Node, targets: &[(Jid, Vec<Node>)]) -> bool {
+    let own = node.get_children_by_tag("enc");
+    targets.iter().flat_map(|(_, encs)| encs).chain(own).any(|enc| enc.attrs.contains_key("count"))
 }
 
 /// The error code that this number's next message gets, when that was asked for.
@@ -135,4 +142,29 @@ fn relay(
     }
     sim.deliver(&receiver, target.device, "message", &id, message.children(children).build());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_on_any_ciphertext_makes_it_a_resend() {
+        let enc = || B::new("enc").attr("type", "pkmsg");
+        let fan_out = |enc: Node| {
+            let to = B::new("to").attr("jid", Jid::pn("525500000002")).children([enc]).build();
+            B::new("participants").children([to]).build()
+        };
+        for (children, expected) in [
+            (vec![enc().build()], false),
+            (vec![enc().attr("count", 1_u32).build()], true),
+            (vec![fan_out(enc().build())], false),
+            (vec![fan_out(enc().attr("count", 1_u32).build())], true),
+            (vec![enc().attr("count", 1_u32).build(), fan_out(enc().build())], true),
+        ] {
+            let node = B::new("message").children(children).build();
+            let targets = targets(&node, &Jid::pn("525500000002"));
+            assert_eq!(is_resend(&node, &targets), expected, "{}", crate::node::show(&node));
+        }
+    }
 }
