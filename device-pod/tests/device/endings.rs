@@ -131,7 +131,10 @@ async fn a_session_that_cannot_be_opened_is_said_at_once() {
     let (world, device, _) = linked().await;
     device.device.stop().await;
     let session = world.directory.path().join("session.db");
-    std::fs::write(&session, "no database at all").unwrap();
+    // Another file in its place: what the client that ended still writes goes into its own.
+    let other = world.directory.path().join("other");
+    std::fs::write(&other, "no database at all").unwrap();
+    std::fs::rename(&other, &session).unwrap();
     let device = world.start(quick()).await;
     let patience = Duration::from_secs(10);
     let said = device.until(|state| state.reason == Some(Reason::StoreFailed));
