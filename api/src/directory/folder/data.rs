@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use enlace_contract::name::DeviceKey;
 use enlace_contract::number::CanonicalNumber;
-use enlace_contract::state::Account;
+use enlace_contract::state::{Account, DeviceState, Phase};
 use enlace_crds::rules::conditions::PAIRED;
 use enlace_crds::{WhatsAppDevice, WhatsAppDeviceStatus, names};
 use jiff::Timestamp;
@@ -51,6 +51,9 @@ pub(super) struct Record {
     /// The condition `Paired`: since when it is so decides when the time to link is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) paired: Option<Condition>,
+    /// Whether a phone is linked, as the device itself said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) linked: Option<bool>,
     /// Its deletion has begun: what is left is to be erased.
     #[serde(default)]
     pub(super) deleting: bool,
@@ -90,6 +93,7 @@ impl Record {
             observed_pair_request: None,
             account: None,
             paired: None,
+            linked: None,
             deleting: false,
         }
     }
@@ -122,6 +126,14 @@ impl Record {
         }
         self.claim = held.map(|number| HeldNumber { number: number.clone(), since: now });
         true
+    }
+
+    /// Takes in what the device says of its link; whether that is something new. A device that starts may not have looked yet.
+    pub(super) fn hear(&mut self, state: &DeviceState) -> bool {
+        let linked = Some(state.paired).filter(|paired| *paired || state.phase != Phase::Starting);
+        let changed = linked.is_some() && self.linked != linked;
+        self.linked = linked.or(self.linked);
+        changed
     }
 
     /// The status that the record is of: what an API server would have kept.

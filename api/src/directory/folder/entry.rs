@@ -99,7 +99,7 @@ impl Entry {
         Holder { uid: self.record.uid.clone(), key: self.key.clone() }
     }
 
-    fn state(&self) -> Option<&DeviceState> {
+    pub(super) fn state(&self) -> Option<&DeviceState> {
         match &self.heard {
             Heard::State(state) => Some(state),
             Heard::Nothing | Heard::Silent(_) | Heard::Broken(_) => None,
@@ -180,7 +180,9 @@ impl Entry {
 
     /// Whether a phone may list the device.
     pub(super) fn may_be_linked(&self) -> bool {
-        let unlinked = self.status.condition(PAIRED).is_some_and(|paired| paired.status == "False");
+        // The condition forgets it when the device is suspended, see [`enlace_crds::rules::status`].
+        let unlinked = self.record.linked == Some(false)
+            || self.status.condition(PAIRED).is_some_and(|paired| paired.status == "False");
         !unlinked && pairing::ever_linked(&self.status, None)
     }
 

@@ -297,7 +297,11 @@ impl Keeper {
             tracing::info!(device = %key, %phase, reason, "device {key} is {phase}");
         }
         let holds = self.claims.number_of(&entry.record.uid);
-        if entry.record.remember(&entry.status) | entry.record.hold(held.as_ref(), holds, now) {
+        let heard = entry.state().cloned();
+        if entry.record.remember(&entry.status)
+            | entry.record.hold(held.as_ref(), holds, now)
+            | heard.is_some_and(|state| entry.record.hear(&state))
+        {
             remember(&self.data, key, &entry.record);
         }
         self.next = self.next.into_iter().chain(verdict.next).min();
