@@ -8,7 +8,6 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use enlace_api::auth::{bootstrap_admin, local_token};
@@ -26,9 +25,6 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::Standalone;
 use crate::remote::TOKEN_FILE;
 use host::InProcess;
-
-/// How long the devices may take to stop. Each has eight seconds, and all of this program has ten.
-const CLOSE: Duration = Duration::from_millis(8_500);
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
@@ -70,12 +66,7 @@ pub(crate) async fn run(options: Standalone) -> anyhow::Result<()> {
     let app = App::new(Arc::new(directory.clone()), database.clone(), settings);
     let close = async {
         stop.clone().await;
-        if tokio::time::timeout(CLOSE, directory.close()).await.is_err() {
-            tracing::warn!(
-                timeout_s = CLOSE.as_secs(),
-                "some devices took too long to stop and were cut off"
-            );
-        }
+        directory.close().await;
     };
     // Both at once: a request that waits for its message ends when its device stops.
     tokio::join!(enlace_api::server::serve(listener, app, stop.clone()), close);

@@ -99,7 +99,7 @@ impl Entry {
         Holder { uid: self.record.uid.clone(), key: self.key.clone() }
     }
 
-    pub(super) fn state(&self) -> Option<&DeviceState> {
+    fn state(&self) -> Option<&DeviceState> {
         match &self.heard {
             Heard::State(state) => Some(state),
             Heard::Nothing | Heard::Silent(_) | Heard::Broken(_) => None,

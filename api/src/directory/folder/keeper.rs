@@ -24,8 +24,8 @@ use super::{FileError, OpenError};
 use crate::directory::host::DeviceHost;
 use crate::directory::{Deletion, Devices, DirectoryError};
 
-/// How long devices may take to stop, all side by side; each has ten seconds.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long devices may take to stop, all side by side. Each has eight seconds, and a program has ten.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(8_500);
 /// The clock may be set back or forward while the keeper sleeps: it looks at it this often at least.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -297,11 +297,11 @@ impl Keeper {
             tracing::info!(device = %key, %phase, reason, "device {key} is {phase}");
         }
         let holds = self.claims.number_of(&entry.record.uid);
-        let heard = entry.state().cloned();
-        if entry.record.remember(&entry.status)
-            | entry.record.hold(held.as_ref(), holds, now)
-            | heard.is_some_and(|state| entry.record.hear(&state))
-        {
+        let heard = match &entry.heard {
+            Heard::State(state) => entry.record.hear(state),
+            Heard::Nothing | Heard::Silent(_) | Heard::Broken(_) => false,
+        };
+        if heard | entry.record.remember(&entry.status) | entry.record.hold(held.as_ref(), holds, now) {
             remember(&self.data, key, &entry.record);
         }
         self.next = self.next.into_iter().chain(verdict.next).min();
@@ -388,7 +388,10 @@ impl Keeper {
             }
         };
         if tokio::time::timeout(CLOSE_TIMEOUT, stopped).await.is_err() {
-            tracing::warn!(timeout_s = CLOSE_TIMEOUT.as_secs(), "some devices took too long to stop");
+            tracing::warn!(
+                timeout_s = CLOSE_TIMEOUT.as_secs(),
+                "some devices took too long to stop and are cut off"
+            );
         }
     }
 }
@@ -421,7 +424,6 @@ fn declared<'a>(
     declared
 }
 
-/// Writes what is remembered of a device. It goes on without: what is new is written with the next that is.
 /// Locks the folder, without a file in it: two processes with data directories of their own would each link a device to every number.
 fn lock(folder: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::Folder { path: folder.to_owned(), source };
@@ -437,6 +439,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     Ok(lock)
 }
 
+/// Writes what is remembered of a device. It goes on without: what is new is written with the next that is.
 fn remember(data: &Data, key: &DeviceKey, record: &Record) {
     if let Err(error) = data.save(key, record) {
         tracing::error!(device = %key, %error, "what is to be remembered of device {key} could not be written");
